@@ -1,0 +1,1 @@
+"""UNICA: federated cancer-imaging research in a secure environment."""

@@ -1,0 +1,74 @@
+"""The catalogue: what each site has, described by the site itself, in protected numbers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from unica_sdk.schemas.cohort import AgeRange, CountAnswer
+from unica_sdk.schemas.contract import Contract, Moment, Name, Names
+
+
+class AccessMode(StrEnum):
+    """How data may be used, in the words of EUCAIM's access modes."""
+
+    IN_SITU_PROCESSING = "IN_SITU_PROCESSING"
+    REMOTE_PROCESSING = "REMOTE_PROCESSING"
+
+
+class DatasetRecord(Contract):
+    """One dataset as its site describes it. Every number passed the site's disclosure decision."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$")
+    site: Name
+    title: str
+    description: str
+    synthetic: bool
+    patients: CountAnswer
+    studies: CountAnswer
+    modalities: Names
+    body_parts: Names
+    manufacturers: Names
+    ages: AgeRange | None
+    access: AccessMode = AccessMode.IN_SITU_PROCESSING
+    vocabulary: str
+    index_version: int
+    issued: Moment
+
+
+class NodeStatus(Contract):
+    """A site as the network sees it."""
+
+    site: Name
+    name: str
+    country: str = Field(pattern=r"^[A-Z]{2}$")
+    online: bool
+    last_seen: Moment | None
+    datasets: tuple[str, ...] = ()
+
+
+class NodeEnrolment(Contract):
+    """What the hub's operator enters about a new site: its names and public keys.
+
+    `signing_key` is the site's raw Ed25519 key in hex; `engine_key` its key for the engine in OpenSSH form.
+    """
+
+    site: Name
+    name: str
+    country: str = Field(pattern=r"^[A-Z]{2}$")
+    signing_key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    engine_key: str
+
+
+class Indicators(Contract):
+    """What a project manager sees of the federation: released aggregates and states, with their date."""
+
+    at: Moment
+    goal_cases: int
+    cases_lower: int
+    cases_upper: int | None
+    nodes: tuple[NodeStatus, ...]
+    datasets: tuple[DatasetRecord, ...]
+    jobs: dict[str, int]
+    isolation: str

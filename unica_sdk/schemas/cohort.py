@@ -1,0 +1,257 @@
+"""Cohorts: a typed query, what each site answers, and the frozen list a job trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from unica_sdk.errors import UnknownTerm
+from unica_sdk.schemas import vocabulary
+from unica_sdk.schemas.contract import (
+    Contract,
+    Keyed,
+    Moment,
+    Name,
+    Names,
+    canonical_json,
+    sha256,
+    sorted_unique,
+)
+
+
+def _terms_of(field: vocabulary.Field) -> AfterValidator:
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                vocabulary.concept(field, value)
+            except UnknownTerm as err:
+                raise ValueError(f"{err.message} {err.hint}") from err
+        return sorted_unique(values)
+
+    return AfterValidator(check)
+
+
+MAX_VALUES = 32
+"""The most alternatives one field of a query may name."""
+
+_Values = Annotated[tuple[str, ...], Field(max_length=MAX_VALUES)]
+
+
+class AgeRange(Contract):
+    """Ages in years, both ends included."""
+
+    low: int = Field(ge=0, le=120)
+    high: int = Field(ge=0, le=120)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AgeRange:
+        if self.low > self.high:
+            raise ValueError(f"the age range runs backwards: {self.low} to {self.high}")
+        return self
+
+
+class CohortQuery(Contract):
+    """Who is meant: AND between fields, OR inside one; an empty field does not restrict.
+
+    Every value is a word of the shared vocabulary (`unica_sdk.schemas.vocabulary`); manufacturers are free
+    words, compared without case. Two queries that mean the same have the same canonical bytes.
+
+    Example:
+        >>> query = CohortQuery(modality=("MG",), age=AgeRange(low=50, high=69))
+        >>> query.describe()
+        'modality MG · age 50–69'
+    """
+
+    sex: Annotated[_Values, _terms_of("sex")] = ()
+    diagnosis: Annotated[_Values, _terms_of("diagnosis")] = ()
+    outcome: Annotated[_Values, _terms_of("outcome")] = ()
+    modality: Annotated[_Values, _terms_of("modality")] = ()
+    body_part: Annotated[_Values, _terms_of("body_part")] = ()
+    manufacturer: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
+        Field(max_length=MAX_VALUES),
+        AfterValidator(lambda values: sorted_unique(tuple(v.strip().lower() for v in values))),
+    ] = ()
+    age: AgeRange | None = None
+    sites: Annotated[tuple[Name, ...], Field(max_length=256), AfterValidator(sorted_unique)] = ()
+
+    def criteria(self) -> tuple[str, ...]:
+        """Return the names of the fields that restrict people (sites are an address, not a criterion)."""
+        return tuple(name for name in CRITERIA if getattr(self, name))
+
+    def describe(self) -> str:
+        """Return the query in one line of plain words."""
+        parts = [
+            f"{name.replace('_', ' ')} {' or '.join(getattr(self, name))}"
+            for name in VALUE_FIELDS
+            if getattr(self, name)
+        ]
+        if self.age:
+            parts.append(f"age {self.age.low}–{self.age.high}")
+        if self.sites:
+            parts.append("at " + ", ".join(self.sites))
+        return " · ".join(parts) or "everyone"
+
+    def question(self) -> bytes:
+        """Return the canonical bytes a site keys its noise and snapshots on: criteria without sites."""
+        return canonical_json(self.model_dump(mode="json", exclude={"sites"}))
+
+
+VALUE_FIELDS = ("sex", "diagnosis", "outcome", "modality", "body_part", "manufacturer")
+CRITERIA = (*VALUE_FIELDS, "age")
+
+
+class Released(Contract):
+    """A protected number of people, with the interval that holds the true one."""
+
+    status: Literal["released"] = "released"
+    site: Name
+    n: int = Field(ge=0)
+    low: int = Field(ge=0)
+    high: int = Field(ge=0)
+    index_version: int = Field(ge=0)
+
+
+class Suppressed(Contract):
+    """Fewer people than the site's threshold, zero included: the two look the same."""
+
+    status: Literal["suppressed"] = "suppressed"
+    site: Name
+    below: int = Field(ge=1)
+    index_version: int = Field(ge=0)
+
+
+class Unsupported(Contract):
+    """The site does not know a criterion; it answers nothing rather than something else."""
+
+    status: Literal["unsupported"] = "unsupported"
+    site: Name
+    criteria: tuple[str, ...]
+
+
+class Refused(Contract):
+    """The site's policy does not allow the question; the code is fixed and public."""
+
+    status: Literal["refused"] = "refused"
+    site: Name
+    code: str
+
+
+class Offline(Contract):
+    """The site did not answer within the deadline."""
+
+    status: Literal["offline"] = "offline"
+    site: Name
+
+
+CountAnswer = Annotated[
+    Released | Suppressed | Unsupported | Refused | Offline, Field(discriminator="status")
+]
+
+
+class CountResult(Contract):
+    """What the sites answered, and the range that holds the total.
+
+    `upper` is None where a site did not answer: its people cannot be bounded.
+
+    Example:
+        >>> result = CountResult.of(CohortQuery(), [
+        ...     Released(site="gr", n=40, low=38, high=42, index_version=1),
+        ...     Suppressed(site="pt", below=10, index_version=1),
+        ... ])
+        >>> (result.lower, result.upper)
+        (38, 51)
+    """
+
+    query: CohortQuery
+    answers: tuple[CountAnswer, ...]
+    lower: int
+    upper: int | None
+
+    @classmethod
+    def of(cls, query: CohortQuery, answers: list[CountAnswer]) -> CountResult:
+        """Add the answers up."""
+        ordered = tuple(sorted(answers, key=lambda answer: answer.site))
+        lower = sum(a.low for a in ordered if isinstance(a, Released))
+        known = all(isinstance(a, Released | Suppressed) for a in ordered)
+        upper = sum(
+            a.high if isinstance(a, Released) else a.below - 1
+            for a in ordered
+            if isinstance(a, Released | Suppressed)
+        )
+        return cls(query=query, answers=ordered, lower=lower, upper=upper if known else None)
+
+
+class Snapshot(Contract):
+    """One site's frozen list of patients, by an identity only that site can recompute.
+
+    The identity is HMAC(site key, permit ‖ canonical question ‖ list): stable for the same permit, question
+    and data, incomparable across questions.
+    """
+
+    site: Name
+    id: Keyed
+    cases: CountAnswer
+    index_version: int
+
+
+class FrozenCohort(Contract):
+    """A cohort as frozen under a permit: the snapshots of the sites that had enough people."""
+
+    id: Keyed
+    query: CohortQuery
+    permit: str
+    holder: str
+    snapshots: tuple[Snapshot, ...]
+    left_out: tuple[CountAnswer, ...] = ()
+    created: Moment
+
+    @staticmethod
+    def identity(snapshots: Mapping[str, str]) -> str:
+        """Return the network-wide identity: a hash over the sites' own identities.
+
+        Example:
+            >>> FrozenCohort.identity({"gr": "hmac:" + "0" * 64})[:10]
+            'hmac:86d83'
+        """
+        return "hmac:" + sha256(canonical_json(dict(snapshots))).removeprefix("sha256:")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that take part."""
+        return tuple(s.site for s in self.snapshots)
+
+
+def unknown_criteria(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the restricting keys of a raw query that this version does not know.
+
+    A site answers `unsupported` with these names instead of dropping them.
+
+    Example:
+        >>> unknown_criteria({"modality": ["MG"], "lung_rads": ["4B"], "er_status": []})
+        ('lung_rads',)
+    """
+    known = {*CRITERIA, "sites"}
+    return tuple(
+        sorted(key for key, value in raw.items() if key not in known and value not in (None, [], {}, ""))
+    )
+
+
+__all__ = [
+    "CRITERIA",
+    "AgeRange",
+    "CohortQuery",
+    "CountAnswer",
+    "CountResult",
+    "FrozenCohort",
+    "Names",
+    "Offline",
+    "Refused",
+    "Released",
+    "Snapshot",
+    "Suppressed",
+    "Unsupported",
+    "unknown_criteria",
+]
