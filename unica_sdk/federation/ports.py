@@ -50,7 +50,7 @@ class Cases:
     Attributes:
         images: (n, rows, columns) float32 in [0, 1].
         labels: (n,) uint8, 1 where the case is positive.
-        held_out: (n,) bool, True for the cases that are never trained on. The split depends on the case alone.
+        held_out: (n,) bool, True for cases never trained on; the split depends on the case alone.
     """
 
     images: NDArray[np.float32]
@@ -75,7 +75,7 @@ class Site(Protocol):
         manifest: AppManifest,
         parameters: Mapping[str, Any],
     ) -> Admission:
-        """Check one message before any line of the app runs; `app` is the digest of the bundle's actual bytes.
+        """Check one message before any line of the app runs; `app` is the digest of the actual bytes.
 
         Raises:
             Refusal: with the code that the hub may know.
