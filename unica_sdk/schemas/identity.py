@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from unica_sdk.schemas.contract import Contract, Names
 
 
@@ -33,3 +35,11 @@ class Scope:
         DASHBOARD_VIEW,
         AUDIT_READ,
     )
+
+
+class Session(Contract):
+    """Who the gateway takes the caller for, and how this environment is isolated."""
+
+    person: Person
+    isolation: Literal["none"] = "none"
+    version: str
