@@ -43,11 +43,3 @@ class Session(Contract):
     person: Person
     isolation: Literal["none"] = "none"
     version: str
-
-
-class Session(Contract):
-    """What a signed-in caller learns first: who they are, how isolated the environment is, its version."""
-
-    person: Person
-    isolation: str
-    version: str
