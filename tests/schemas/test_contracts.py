@@ -184,7 +184,6 @@ def test_a_permit_cannot_end_before_it_begins() -> None:
 
 
 def manifest() -> AppManifest:
-    number = {"kind": "number", "description": ""}
     return AppManifest.model_validate(
         {
             "name": "app",
