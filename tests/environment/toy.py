@@ -34,10 +34,14 @@ def parts(layout: Layout) -> list[Part]:
         Part(
             name="worker",
             command=(sys.executable, "-c", WORKER, str(worker), str(grandchild)),
-            ready=grandchild.exists,
+            ready=lambda started: grandchild.exists(),
             after=("store",),
         ),
-        Part(name="store", command=(sys.executable, "-c", STORE, str(store)), ready=store.exists),
+        Part(
+            name="store",
+            command=(sys.executable, "-c", STORE, str(store)),
+            ready=lambda started: store.exists(),
+        ),
     ]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unica_sdk.client.transport import state_folder
 from unica_sdk.errors import ConfigurationError
 
 SOFTWARE = Path(__file__).resolve().parents[2]
@@ -88,6 +87,16 @@ class Layout:
         return self.run / "engine.sock"
 
     @property
+    def engine_secret(self) -> Path:
+        """The secret with which the engine's server side calls the gateway."""
+        return self.engine / "gateway.secret"
+
+    @property
+    def superlink_command(self) -> Path:
+        """How the engine's own process is started."""
+        return self.run / "superlink.json"
+
+    @property
     def settings(self) -> Path:
         """What `unica up` was asked for and which ports it chose."""
         return self.run / "settings.json"
@@ -138,24 +147,6 @@ class Layout:
             ) from err
 
 
-def default_state(environment: Mapping[str, str], *, root: bool) -> Path:
-    """Return the state folder to use where none is named.
-
-    Example:
-        >>> default_state({"XDG_STATE_HOME": "/home/ada/.local/state"}, root=False).as_posix()
-        '/home/ada/.local/state/unica'
-        >>> default_state({}, root=True).as_posix()
-        '/var/lib/unica'
-    """
-    if root:
-        return Path("/var/lib/unica")
-    base = environment.get("XDG_STATE_HOME")
-    if base and Path(base).is_absolute():
-        return Path(base) / "unica"
-    return Path(environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "unica"
-
-
 def locate(state: Path | None) -> Layout:
-    """Return the layout for `--state`, else for `UNICA_STATE`, else for the default folder."""
-    chosen = state or (Path(named) if (named := os.environ.get("UNICA_STATE")) else None)
-    return Layout((chosen or default_state(os.environ, root=os.geteuid() == 0)).expanduser().resolve())
+    """Return the layout for `--state`, else for the folder that the client looks in too."""
+    return Layout((state or state_folder()).expanduser().resolve())

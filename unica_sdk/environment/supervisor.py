@@ -58,7 +58,8 @@ class Part:
         name: what people call it.
         command: never holds a secret.
         environment: added to what all parts get.
-        ready: whether it answers; asked often, so it returns within about a second and never raises.
+        ready: whether it answers, given when it was started (seconds since the epoch); asked often, so it
+            returns within about a second and never raises.
         after: the parts that must answer before this one is started for the first time.
         address: where it answers, for people.
         stop_signal: what asks it to end.
@@ -67,7 +68,7 @@ class Part:
 
     name: str
     command: tuple[str, ...]
-    ready: Callable[[], bool]
+    ready: Callable[[float], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     address: str = ""
@@ -84,6 +85,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     created: float = 0.0
     started: float = 0.0
+    started_at: float = 0.0
     since: str = ""
     restarts: int = 0
     wait: float = FIRST_WAIT
@@ -168,7 +170,7 @@ class Supervisor:
             if now >= child.again:
                 self._start(child)
         elif child.state is PartState.STARTING:
-            if child.part.ready():
+            if child.part.ready(child.started_at):
                 self._enter(child, PartState.RUNNING)
             elif now - child.started > child.part.patience:
                 self._kill(child)
@@ -184,7 +186,7 @@ class Supervisor:
             processes.ENVIRONMENT: self._environment,
             processes.PART: part.name,
         }
-        child.started = time.monotonic()
+        child.started, child.started_at = time.monotonic(), time.time()
         with log.open("ab") as output:
             try:
                 child.process = subprocess.Popen(
@@ -230,7 +232,7 @@ class Supervisor:
         _reap(own)
         for child in self._children.values():
             if child.state in (PartState.RUNNING, PartState.NOT_ANSWERING):
-                answers = child.part.ready()
+                answers = child.part.ready(child.started_at)
                 self._enter(child, PartState.RUNNING if answers else PartState.NOT_ANSWERING)
 
     def _report(self) -> None:
