@@ -148,6 +148,16 @@ class Browser:
         self.name = ""
         self.http = httpx.Client(base_url=base, follow_redirects=True, timeout=120)
 
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the browser."""
+        self.http.close()
+
     def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         """Fill in the sign-in form."""
         self.name = name
@@ -189,7 +199,9 @@ class Browser:
 
     def cookies(self, path: str) -> str:
         """Return the Cookie header for a path."""
-        return "; ".join(f"{one.name}={one.value}" for one in self.http.cookies.jar if path.startswith(one.path))
+        return "; ".join(
+            f"{one.name}={one.value}" for one in self.http.cookies.jar if path.startswith(one.path)
+        )
 
     def _execute(self, path: str, code: str) -> str:
         message = execute_request(code)
@@ -210,7 +222,9 @@ class Browser:
                     return "".join(printed)
 
     def _xsrf(self, path: str) -> str:
-        return next(one.value or "" for one in self.http.cookies.jar if (one.name, one.path) == ("_xsrf", path))
+        return next(
+            one.value or "" for one in self.http.cookies.jar if (one.name, one.path) == ("_xsrf", path)
+        )
 
 
 def execute_request(code: str) -> dict[str, Any]:
