@@ -106,10 +106,12 @@ def status(state: State = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(now)
     else:
-        table = Table("Part", "State", "Since", "Process", "Restarts", "Address")
+        table = Table("Part", "State", "Since", "Process", "Restarts")
+        table.add_column("Address", overflow="fold")
         for part in now["parts"]:
-            keys = ("name", "state", "since", "pid", "restarts", "address")
-            table.add_row(*(str(part[key] or ("0" if key == "restarts" else "–")) for key in keys))
+            process, restarts = str(part["pid"] or "–"), str(part["restarts"])
+            since = part["since"][:16].replace("T", " ")
+            table.add_row(part["name"], part["state"], since, process, restarts, part["address"])
         _say(f"UNICA is {now['state']} ({now['state_folder']}).")
         if now["parts"]:
             Console().print(table)

@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 PATIENTS = 800
 """Synthetic women at each site."""
 
-SEED = 20261
+SEED = 2026
 RESEARCHER = "researcher"
 PEOPLE = {RESEARCHER: "researchers", "manager": "managers"}
 """Who can sign in, and the group each is in."""
@@ -130,20 +130,23 @@ def _people(layout: Layout, *, say: Say) -> None:
 
 
 def _data(layout: Layout, home: NodeHome, place: DemonstrationSite, *, say: Say) -> None:
+    """Draw the mammograms and ingest both datasets; what is drawn and published already is left as it is."""
+    from unica_sdk.pilots.phantom import write_collection
+
     done = layout.demonstration / f"{place.site}.json"
-    if read_json(done) == {"patients": PATIENTS, "seed": SEED, "version": _index_version(home)}:
-        return
+    known = read_json(done)
+    if known is None:
+        say(f"Drawing {PATIENTS} synthetic mammograms for {place.name} …")
     source = layout.source(place.site)
-    mammograms, samples = source / MAMMOGRAMS.name, source / SAMPLES.name
-    _draw(mammograms, place, say=say)
+    collection = write_collection(source / MAMMOGRAMS.name, site=place.site, patients=PATIENTS, seed=SEED)
+    if known == {"collection": collection.digest, "version": _index_version(home)}:
+        return
+    samples = source / SAMPLES.name
     if not samples.exists():
         _copy_samples(samples)
-    for dataset, folder, clinical in (
-        (MAMMOGRAMS, mammograms, mammograms / "clinical.csv"),
-        (SAMPLES, samples, None),
-    ):
-        _index(home, dataset, folder, clinical, say=say)
-    write_json(done, {"patients": PATIENTS, "seed": SEED, "version": _index_version(home)})
+    _index(home, MAMMOGRAMS, collection.dicom, collection.clinical, say=say)
+    _index(home, SAMPLES, samples, None, say=say)
+    write_json(done, {"collection": collection.digest, "version": _index_version(home)})
 
 
 def _index_version(home: NodeHome) -> str:
@@ -151,20 +154,8 @@ def _index_version(home: NodeHome) -> str:
     return current.read_text().strip() if current.exists() else ""
 
 
-def _draw(folder: Path, place: DemonstrationSite, *, say: Say) -> None:
-    """Write the phantom mammograms aside, and give the folder its name when it is whole."""
-    from unica_sdk.pilots.phantom import write_collection
-
-    if folder.exists():
-        return
-    aside = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(aside, ignore_errors=True)
-    say(f"Drawing {PATIENTS} synthetic mammograms for {place.name} …")
-    write_collection(aside, site=place.site, patients=PATIENTS, seed=SEED)
-    aside.rename(folder)
-
-
 def _copy_samples(folder: Path) -> None:
+    """Copy pydicom's files aside, and give the folder its name when it is whole."""
     import pydicom.data
 
     bundled = Path(pydicom.data.__file__).parent / "test_files"

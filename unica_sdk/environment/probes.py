@@ -47,11 +47,11 @@ class SignInPage:
         self._ours = False
 
     def __call__(self) -> bool:
-        """Ask once."""
-        if not answers(f"http://127.0.0.1:{self._port}/hub/login", status=200):
-            self._ours = False
-            return False
-        if not self._ours:
+        """Ask once: the page itself until it was seen to be ours, then only whether hub and proxy answer."""
+        base = f"http://127.0.0.1:{self._port}/hub"
+        if self._ours:
+            self._ours = answers(f"{base}/health", status=200)
+        elif answers(f"{base}/login", status=200):
             holder = port_holder(self._port)
             self._ours = holder is not None and holder.pid in lifecycle.leftovers(self._layout)
         return self._ours

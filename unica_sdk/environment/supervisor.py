@@ -7,6 +7,7 @@ behind becomes its own child and ends with it.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -34,6 +35,9 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before a dead part is started again: doubled each time, back to the first after `STEADY`."""
 
 STEADY = 60.0
+STOP_SECONDS = 8.0
+"""How long a part has to end once it is asked to, before it is killed."""
+
 LOG_BYTES = 10_000_000
 CANNOT_START = 127
 PR_SET_CHILD_SUBREAPER = 36
@@ -248,37 +252,28 @@ class Supervisor:
             self._written = status
 
     def _stop(self) -> None:
-        """End the parts, those that others need last, and then whatever is left."""
+        """End the parts, each once those that need it are gone, and then whatever is left."""
         left = {name: child for name, child in self._children.items() if child.process is not None}
+        asked: dict[str, float] = {}
         while left:
             needed = {name for child in left.values() for name in child.part.after}
-            wave = [child for name, child in left.items() if name not in needed] or list(left.values())
-            self._end(wave)
-            for child in wave:
-                del left[child.part.name]
+            for name, child in list(left.items()):
+                if child.process is None or child.process.poll() is not None:
+                    child.process = None
+                    self._enter(child, PartState.STOPPED)
+                    del left[name]
+                elif name not in asked and name not in needed:
+                    child.process.send_signal(child.part.stop_signal)
+                    asked[name] = time.monotonic()
+                elif time.monotonic() - asked.get(name, math.inf) > STOP_SECONDS:
+                    self._kill(child)
+            self._report()
+            time.sleep(0.05)
         rest = processes.families([psutil.Process()])
         rest.update(processes.families(processes.marked(self._environment)))
         processes.end(rest.values(), grace=2)
         _reap(set())
         self._status.unlink(missing_ok=True)
-
-    def _end(self, wave: Sequence[_Child]) -> None:
-        running = [child for child in wave if child.process is not None and child.process.poll() is None]
-        for child in running:
-            assert child.process is not None  # noqa: S101
-            child.process.send_signal(child.part.stop_signal)
-        deadline = time.monotonic() + 8
-        for child in running:
-            assert child.process is not None  # noqa: S101
-            try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._kill(child)
-                child.process.wait()
-        for child in wave:
-            child.process = None
-            self._enter(child, PartState.STOPPED)
-        self._report()
 
 
 def _reap(own: set[int]) -> None:
