@@ -18,6 +18,9 @@ CAUTION = "Synthetic data only. Code run here is not kept apart from the rest of
 MARKER = "UNICA_ENVIRONMENT"
 """The variable by which a supervisor finds every process of its environment, leftovers included."""
 
+PART = "UNICA_PART"
+"""The variable that says which part of the environment a process ends with."""
+
 _PORTS = {
     "hub_port": "UNICA_HUB_PORT",
     "hub_api_port": "UNICA_HUB_API_PORT",
@@ -31,7 +34,9 @@ _PORTS = {
 class HubSettings:
     """Folders, loopback ports and the proxy's command line of one environment.
 
-    `marker` is the value of `UNICA_ENVIRONMENT` that every child process inherits; empty means unmarked.
+    `marker` is the value of `UNICA_ENVIRONMENT` that every child process inherits; empty means unmarked. `part`
+    is that of `UNICA_PART`, which the hub's services inherit besides: a supervisor ends what a killed hub left,
+    workspaces excepted, because the next hub takes those up again.
     """
 
     state: Path
@@ -42,6 +47,7 @@ class HubSettings:
     service_port: int
     proxy_command: tuple[str, ...]
     marker: str = ""
+    part: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> HubSettings:
@@ -68,6 +74,7 @@ class HubSettings:
             state=_absolute(environment["UNICA_STATE"]),
             proxy_command=_command(environment["UNICA_PROXY_COMMAND"]),
             marker=environment.get(MARKER, ""),
+            part=environment.get(PART, ""),
             **{field: _port(name, environment[name]) for field, name in _PORTS.items()},
         )
 
@@ -109,6 +116,10 @@ class HubSettings:
     def inherited(self) -> dict[str, str]:
         """Return the variables that every process the hub starts must inherit."""
         return {MARKER: self.marker} if self.marker else {}
+
+    def inherited_by_services(self) -> dict[str, str]:
+        """Return the variables that the hub's own services must inherit: those end with the hub."""
+        return {**self.inherited(), PART: self.part} if self.part else self.inherited()
 
 
 def project_folder(name: str) -> Path:

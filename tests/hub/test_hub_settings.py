@@ -24,8 +24,14 @@ def test_complete_environment() -> None:
     settings = HubSettings.from_environment({**COMPLETE, "UNICA_ENVIRONMENT": "demo"})
     assert settings.hub_port == 8000
     assert settings.proxy_command == ("node", "proxy")
-    assert settings.inherited() == {"UNICA_ENVIRONMENT": "demo"}
+    assert settings.inherited() == settings.inherited_by_services() == {"UNICA_ENVIRONMENT": "demo"}
     assert settings.hub_api == "http://127.0.0.1:8001/hub/api"
+
+
+def test_services_end_with_the_hub_and_workspaces_do_not() -> None:
+    settings = HubSettings.from_environment({**COMPLETE, "UNICA_ENVIRONMENT": "demo", "UNICA_PART": "hub"})
+    assert settings.inherited() == {"UNICA_ENVIRONMENT": "demo"}
+    assert settings.inherited_by_services() == {"UNICA_ENVIRONMENT": "demo", "UNICA_PART": "hub"}
 
 
 @pytest.mark.parametrize("name", COMPLETE)
