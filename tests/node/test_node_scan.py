@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydicom.data import DATA_ROOT
 from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
+from unica_sdk.errors import ConfigurationError
 from unica_sdk.node.pool import Failed, WorkerPool
 from unica_sdk.node.scan import Instance, Skipped, files_of, inspect, years
 
@@ -141,10 +143,10 @@ def test_dicom_ages(text: str, age: int | None) -> None:
 def test_a_file_that_never_ends_costs_one_worker_not_the_scan(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     good = write_dicom(tmp_path / "good.dcm", patient="P", number=1)
-    with WorkerPool(size=1, seconds=1) as pool:
+    with WorkerPool(size=1, seconds=3) as pool:
         hung, fine = pool.prepare([tmp_path / "pipe", good], rows=8, columns=8)
     assert isinstance(hung, Failed)
-    assert "longer than 1 s" in hung.detail
+    assert "longer than 3 s" in hung.detail
     assert isinstance(fine, np.ndarray)
 
 
@@ -162,3 +164,12 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     assert "died" in died.detail
     assert isinstance(fine, np.ndarray)
     assert set(psutil.Process().children()) <= others
+
+
+def test_an_installation_that_cannot_read_is_not_taken_for_bad_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = write_dicom(tmp_path / "good.dcm", patient="P", number=1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with WorkerPool(size=1) as pool, pytest.raises(ConfigurationError, match="does not start"):
+        list(pool.inspect([good]))

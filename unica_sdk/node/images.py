@@ -17,7 +17,7 @@ from unica_sdk.node.files import locked
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import PATIENTS, Index
 from unica_sdk.node.keys import SiteKey
-from unica_sdk.node.pool import Failed, WorkerPool
+from unica_sdk.node.pool import Failed, WorkerPool, size_for
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.contract import canonical_json, sha256
 
@@ -111,7 +111,7 @@ def _prepare(home: NodeHome, cases: list[Case], manifest: AppManifest) -> Prepar
     rows, columns = manifest.image.rows, manifest.image.columns
     images = np.empty((len(cases), rows, columns), dtype=np.float32)
     good: list[Case] = []
-    with WorkerPool() as pool:
+    with WorkerPool(size=size_for(len(cases))) as pool:
         results = pool.prepare((Path(case.path) for case in cases), rows=rows, columns=columns)
         for case, result in zip(cases, results, strict=True):
             if not isinstance(result, Failed):

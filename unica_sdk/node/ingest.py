@@ -14,7 +14,7 @@ from unica_sdk.node.clinical import ClinicalRow, Unmapped, read_clinical
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import ClinicalFact, DatasetInfo, InstanceRow, publish
 from unica_sdk.node.keys import SiteKey
-from unica_sdk.node.pool import WorkerPool
+from unica_sdk.node.pool import WorkerPool, size_for
 from unica_sdk.node.scan import Instance, Skipped, files_of, nameable, shown
 from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.contract import Name
@@ -124,7 +124,7 @@ def _scan(
     skipped = [
         Skipped(shown(path), "unreadable", "its name is not UTF-8") for path in paths if not nameable(path)
     ]
-    with WorkerPool() as pool:
+    with WorkerPool(size=size_for(len(readable))) as pool:
         for done, result in enumerate(pool.inspect(readable), 1):
             if isinstance(result, Instance):
                 found.append(result)

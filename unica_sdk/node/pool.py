@@ -19,13 +19,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unica_sdk.errors import ConfigurationError
 from unica_sdk.node.scan import Instance, Skipped
-from unica_sdk.node.worker import FRAME
+from unica_sdk.node.worker import FRAME, READY
 
 REQUEST_SECONDS = 120.0
 """The longest that one file may take."""
 
+START_SECONDS = 120.0
+"""The longest that a worker may take to load its codecs on a busy machine."""
+
+_FILES_PER_WORKER = 128
+"""Starting a process costs as much as reading more than a hundred small files."""
+
 _MAX_REPLY = 64 * 2**20
+
+
+def size_for(files: int) -> int:
+    """Return how many processes are worth starting for so many files.
+
+    Example:
+        >>> size_for(3)
+        1
+    """
+    return max(1, min(4, os.cpu_count() or 1, files // _FILES_PER_WORKER))
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class WorkerPool:
     """Worker processes behind threads that wait for them; use it in a `with` statement.
 
     Args:
-        size: How many processes; by default one per core, four at most.
+        size: How many processes; by default one per core, four at most. See `size_for`.
         seconds: How long one file may take before its worker is killed.
 
     Example:
@@ -109,19 +126,12 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        process = self._process or self._start()
-        assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        assert process.stdout is not None  # noqa: S101
         try:
+            process = self._process or self._start()
+            assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            deadline = time.monotonic() + self._seconds
-            output = process.stdout.fileno()
-            head, body = FRAME.unpack(_read(output, FRAME.size, deadline))
-            if head > _MAX_REPLY or body > _MAX_REPLY:
-                raise EOFError("a reply beyond all bounds")
-            header: dict[str, Any] = json.loads(_read(output, head, deadline))
-            return header, _read(output, body, deadline)
+            return _reply(process, time.monotonic() + self._seconds)
         except TimeoutError:
             self.close()
             return {"kind": "failed", "detail": f"took longer than {self._seconds:g} s"}, b""
@@ -147,6 +157,18 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env=_environment(),
         )
+        try:
+            header, _ = _reply(self._process, time.monotonic() + START_SECONDS)
+        except (OSError, EOFError, ValueError) as err:
+            self.close()
+            # Not the file's fault: to skip them all for this would empty the index.
+            raise ConfigurationError(
+                "The process that reads images does not start.",
+                where="unica_sdk.node.worker",
+                hint="Run `python -m unica_sdk.node.worker </dev/null` to see why.",
+            ) from err
+        if header != READY:
+            raise ConfigurationError("The process that reads images is of another version.")
         return self._process
 
 
@@ -155,6 +177,17 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL") if name in os.environ}
     # A worker is one of several already: its numeric libraries stay on one core each.
     return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+
+
+def _reply(process: subprocess.Popen[bytes], deadline: float) -> tuple[dict[str, Any], bytes]:
+    """Return one framed reply: its header, and the bytes after it."""
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    output = process.stdout.fileno()
+    head, body = FRAME.unpack(_read(output, FRAME.size, deadline))
+    if head > _MAX_REPLY or body > _MAX_REPLY:
+        raise EOFError("a reply beyond all bounds")
+    header: dict[str, Any] = json.loads(_read(output, head, deadline))
+    return header, _read(output, body, deadline)
 
 
 def _read(descriptor: int, size: int, deadline: float) -> bytes:

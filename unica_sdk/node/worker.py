@@ -8,6 +8,7 @@ output: two lengths, a JSON header, and raw bytes that the parent takes as numbe
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import resource
@@ -18,6 +19,9 @@ from typing import Any, BinaryIO
 
 FRAME = struct.Struct("<II")
 """Length of the JSON header and of the bytes after it."""
+
+READY: dict[str, Any] = {"kind": "ready"}
+"""What a worker says once before its first request."""
 
 MEMORY = 8 * 2**30
 """Address space of a worker in bytes: a header that promises petabytes ends here."""
@@ -33,6 +37,9 @@ def main() -> None:
     resource.setrlimit(
         resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard)
     )
+    # Loading the codecs takes a while, which must not count against the first file.
+    importlib.import_module("unica_sdk.node.scan")
+    send(replies, READY, b"")
     for line in sys.stdin.buffer:
         header, payload = answer(json.loads(line))
         send(replies, header, payload)
