@@ -34,9 +34,9 @@ _PORTS = {
 class HubSettings:
     """Folders, loopback ports and the proxy's command line of one environment.
 
-    `marker` is the value of `UNICA_ENVIRONMENT` that every child process inherits; empty means unmarked. `part`
-    is that of `UNICA_PART`, which the hub's services inherit besides: a supervisor ends what a killed hub left,
-    workspaces excepted, because the next hub takes those up again.
+    `marker` is the value of `UNICA_ENVIRONMENT` that every child process inherits; empty means unmarked.
+    `part` is that of `UNICA_PART`, which the hub's services inherit besides: a supervisor ends what a killed
+    hub left, workspaces excepted, because the next hub takes those up again.
     """
 
     state: Path

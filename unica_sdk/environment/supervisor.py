@@ -212,6 +212,8 @@ class Supervisor:
     def _died(self, child: _Child, now: float, *, exit_code: int) -> None:
         child.last_exit = exit_code
         child.process = None
+        self._enter(child, PartState.RESTARTING)
+        self._report()
         # what it left behind may hold its port
         processes.end(processes.marked(self._environment, part=child.part.name), grace=2)
         if now - child.started > STEADY:
@@ -219,7 +221,6 @@ class Supervisor:
         child.again = now + child.wait
         child.wait = min(2 * child.wait, LONGEST_WAIT)
         child.restarts += 1
-        self._enter(child, PartState.RESTARTING)
 
     def _kill(self, child: _Child) -> None:
         if child.process is not None:
