@@ -182,7 +182,7 @@ class ArraySite:
             snapshot=ticket.cohort[self._name],
             parameters=filled,
             cases=number,
-            seconds=self._seconds,
+            seconds=self._seconds if filled["behaviour"] == "sleep" else 120.0,
         )
 
     def cases(self, admission: Admission, manifest: AppManifest) -> Cases:

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
 from flwr.cli.build import build_fab_from_files
-from flwr.common.constant import HEARTBEAT_MIN_INTERVAL, ErrorCode, SubStatus
+from flwr.common.constant import HEARTBEAT_MIN_INTERVAL, ErrorCode, Status, SubStatus
 from flwr.common.serde import message_to_proto, run_from_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -201,7 +201,9 @@ class RunState:
 
     id: int
     job: str
-    status: str
+    app: str
+    begun: bool
+    finished: bool
     pending_at: str
 
 
@@ -244,7 +246,9 @@ class Control:
                 RunState(
                     id=run.run_id,
                     job=str(run.override_config.get("job", "")),
-                    status=run.status.status,
+                    app=f"sha256:{run.fab_hash}",
+                    begun=run.status.status != Status.PENDING,
+                    finished=run.status.status == Status.FINISHED,
                     pending_at=run.pending_at,
                 )
                 for run in runs
@@ -252,11 +256,10 @@ class Control:
             key=lambda run: run.pending_at,
         )
 
-    def keys(self) -> set[bytes]:
-        """Return the public keys of all registered sites."""
-        return {
-            bytes(n.public_key) for n in _asked(lambda: self._client.ListNodes(ListNodesRequest())).nodes_info
-        }
+    def connected(self) -> set[bytes]:
+        """Return the public keys of the sites that are connected now."""
+        listed = _asked(lambda: self._client.ListNodes(ListNodesRequest())).nodes_info
+        return {bytes(node.public_key) for node in listed if node.online_until > time.time()}
 
     def register(self, key: bytes, name: str) -> None:
         """Register a site's key; a key that is known already is left alone."""
@@ -421,7 +424,7 @@ class Fleet:
     def running(self, run: int) -> bool:
         """Whether a run is still going on."""
         try:
-            self._ask(lambda: self._client.GetRun(GetRunRequest(node=self.node, run_id=run)))
+            _asked(lambda: self._client.GetRun(GetRunRequest(node=self.node, run_id=run)))
         except RunOver:
             return False
         return True

@@ -65,7 +65,8 @@ class LocalGrid(Grid):
             raise Unwanted from err
 
     def close(self) -> None:
-        """Take no more messages; what has not begun does not begin."""
+        """Take no more messages; what has not begun does not begin, what runs is left behind."""
+        self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _handle(self, runner: SiteRunner, message: Message) -> Message:

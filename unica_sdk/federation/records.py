@@ -1,9 +1,8 @@
-"""What travels between the hub's side and a site's side of a job, as the engine's records.
+"""What travels between the hub's side and a site's side of a job, as the engine's messages.
 
-An instruction holds `job` (ticket, parameters, round, seed) and, from the second round on, `arrays`. A
-reply to a training holds `arrays` and `metrics`, one to an evaluation a `histogram` and `metrics`; both
-hold `site`: the protected number of cases and the weight, rounded to tens. A failure holds one of our codes
-and no words.
+An instruction holds ticket, parameters, round and seed and, from the second round on, the model. A reply
+holds the site's protected number of cases, its weight rounded to tens, its metrics, and either the model (of
+a training) or the score histogram (of an evaluation). A failure holds one of our codes and no words.
 """
 
 from __future__ import annotations
@@ -13,21 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from unica_sdk.federation import adapter
+from unica_sdk.federation.packing import Arrays, pack, unpack
 from unica_sdk.federation.ports import Refusal, Task
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import Released
+from unica_sdk.schemas.contract import Contract
 from unica_sdk.schemas.job import FailureCode, JobOrder
 from unica_sdk.schemas.metrics import ScoreHistogram
 from unica_sdk.schemas.signing import SignedDocument
 
-WEIGHT = "num-examples"
-"""The engine's name for a reply's weight in the average."""
+JOB, REPLY, MODEL, ABOUT = "job", "reply", "model", "about"
+"""The names of the records and of what is in them."""
 
 
 class ReplyInvalid(Exception):  # noqa: N818 - a verdict on a site's reply
@@ -45,19 +45,25 @@ class Instruction:
     arrays: dict[str, NDArray[Any]] | None
 
 
+class About(Contract):
+    """The numbers of a reply."""
+
+    cases: Released
+    weight: int = Field(ge=1)
+    metrics: dict[str, float]
+    histogram: ScoreHistogram | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a site answered: one of arrays and histogram, its metrics, its weight, its protected cases."""
+    """What a site answered: its numbers and, after a training, its arrays."""
 
-    arrays: ArrayRecord | None
-    histogram: ScoreHistogram | None
-    metrics: dict[str, float]
-    weight: int
-    cases: Released
+    about: About
+    arrays: dict[str, NDArray[Any]]
 
 
 def instruct(
-    order: JobOrder, *, task: Task, number: int, arrays: ArrayRecord | None, node: int, seconds: float
+    order: JobOrder, *, task: Task, number: int, arrays: Arrays | None, node: int, seconds: float
 ) -> Message:
     """Return the message that asks one site for one task of one round; it lapses after `seconds`."""
     job = ConfigRecord(
@@ -68,10 +74,9 @@ def instruct(
             "seed": order.seed,
         }
     )
-    content = RecordDict({"job": job})
     if arrays is not None:
-        content["arrays"] = arrays
-    return Message(content, dst_node_id=node, message_type=task, ttl=seconds, group_id=str(number))
+        job[MODEL] = pack({}, arrays)
+    return Message(RecordDict({JOB: job}), node, task, ttl=seconds, group_id=str(number))
 
 
 def read_instruction(message: Message) -> Instruction:
@@ -80,9 +85,9 @@ def read_instruction(message: Message) -> Instruction:
     Raises:
         Refusal: it holds no job, or a ticket or parameters that cannot be read.
     """
-    if not message.has_content() or "job" not in message.content.config_records:
+    if not message.has_content() or JOB not in message.content.config_records:
         raise Refusal(FailureCode.NO_TICKET, "the message holds no job")
-    job, arrays = message.content.config_records["job"], message.content.array_records.get("arrays")
+    job = message.content.config_records[JOB]
     try:
         text = str(job.get("ticket", ""))
         ticket = SignedDocument.model_validate_json(text) if text else None
@@ -91,37 +96,20 @@ def read_instruction(message: Message) -> Instruction:
     try:
         parameters = json.loads(str(job["parameters"]))
         number, seed = int(str(job["round"])), int(str(job["seed"]))
-        model = None if arrays is None else {name: value.numpy() for name, value in arrays.items()}
+        arrays = unpack(_bytes(job[MODEL]))[1] if MODEL in job else None
         if not isinstance(parameters, dict):
             raise TypeError("parameters are named")
-    except (KeyError, ValueError, TypeError, EOFError) as err:
+    except (KeyError, ValueError, TypeError) as err:
         raise Refusal(FailureCode.PARAMETERS_INVALID, "the job cannot be read") from err
-    return Instruction(ticket=ticket, parameters=parameters, round=number, seed=seed, arrays=model)
+    return Instruction(ticket=ticket, parameters=parameters, round=number, seed=seed, arrays=arrays)
 
 
-def reply(
-    message: Message,
-    *,
-    cases: Released,
-    weight: int,
-    metrics: Mapping[str, float],
-    arrays: Mapping[str, NDArray[Any]] | None = None,
-    histogram: ScoreHistogram | None = None,
-) -> Message:
-    """Return a site's reply: exactly these numbers and no others."""
-    content = RecordDict(
-        {
-            "site": ConfigRecord({"cases": cases.model_dump_json(), "weight": weight}),
-            "metrics": MetricRecord(dict(metrics)),
-        }
-    )
+def reply(message: Message, about: About, arrays: Arrays | None = None) -> Message:
+    """Return a site's reply: exactly these numbers and arrays and nothing else."""
+    record = ConfigRecord({ABOUT: about.model_dump_json()})
     if arrays is not None:
-        content["arrays"] = ArrayRecord({name: Array(np.asarray(value)) for name, value in arrays.items()})
-    if histogram is not None:
-        content["histogram"] = MetricRecord(
-            {"positives": list(histogram.positives), "negatives": list(histogram.negatives)}
-        )
-    return Message(content, reply_to=message)
+        record[MODEL] = pack({}, arrays)
+    return Message(RecordDict({REPLY: record}), reply_to=message)
 
 
 def failed(message: Message, code: FailureCode) -> Message:
@@ -138,25 +126,21 @@ def failure_of(message: Message) -> FailureCode:
 
 
 def read_reply(message: Message, *, task: Task, site: str, manifest: AppManifest) -> Reply:
-    """Return a site's reply, checked again at the hub.
+    """Return a site's reply, checked again at the hub: its metrics are those of the manifest.
 
     Raises:
         ReplyInvalid: a part is missing, is another site's, or cannot be.
     """
-    content = message.content
     try:
-        about, numbers = content.config_records["site"], content.metric_records["metrics"]
-        cases, weight = Released.model_validate_json(str(about["cases"])), int(str(about["weight"]))
-        metrics = declared(manifest, {name: float(str(value)) for name, value in numbers.items()})
-        arrays = content.array_records["arrays"] if task == "train" else None
-        histogram = None
-        if task == "evaluate":
-            histogram = ScoreHistogram.model_validate(dict(content.metric_records["histogram"]))
+        record = message.content.config_records[REPLY]
+        about = About.model_validate_json(str(record[ABOUT]))
+        arrays = unpack(_bytes(record[MODEL]))[1] if task == "train" else {}
     except (KeyError, ValueError, TypeError) as err:
-        raise ReplyInvalid(str(err)) from err
-    if cases.site != site or weight < 1:
-        raise ReplyInvalid("the numbers are another site's or cannot be")
-    return Reply(arrays=arrays, histogram=histogram, metrics=metrics, weight=weight, cases=cases)
+        raise ReplyInvalid("the reply cannot be read") from err
+    if about.cases.site != site or (task == "evaluate") != (about.histogram is not None):
+        raise ReplyInvalid("the reply is another site's, or to another task")
+    kept = about.model_copy(update={"metrics": declared(manifest, about.metrics)})
+    return Reply(about=kept, arrays=arrays)
 
 
 def declared(manifest: AppManifest, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -166,3 +150,9 @@ def declared(manifest: AppManifest, metrics: Mapping[str, float]) -> dict[str, f
         for name, value in metrics.items()
         if name in manifest.metrics and manifest.metrics[name].low <= value <= manifest.metrics[name].high
     }
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("a model is bytes")
+    return value

@@ -14,6 +14,7 @@ from unica_sdk.federation import records
 from unica_sdk.schemas.job import FailureCode
 
 POLL_SECONDS = 0.1
+SLOWEST_POLL_SECONDS = 0.5
 ROSTER_SECONDS = 1.0
 
 Roster = Callable[[], Mapping[str, int]]
@@ -55,7 +56,7 @@ def collect(
     """
     waiting = dict(pending)
     start = looked = time.monotonic()
-    late = math.inf
+    late, pause = math.inf, POLL_SECONDS
     while waiting:
         for message in grid.pull_messages(list(waiting)):
             site = waiting.pop(message.metadata.reply_to_message_id, None)
@@ -76,7 +77,9 @@ def collect(
         if now > end:
             raise DeadlinePassed
         if waiting:
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            # A long training is asked for less often: on a small machine every poll is taken from it.
+            pause = min(SLOWEST_POLL_SECONDS, pause * 1.1)
 
 
 def _gone(waiting: Mapping[str, str], nodes: Mapping[str, int], here: Mapping[str, int]) -> list[str]:

@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from unica_sdk.errors import InvalidRequest
 from unica_sdk.federation import records
 from unica_sdk.federation.hub.collect import DeadlinePassed, Patience, Roster, collect
+from unica_sdk.federation.packing import Arrays
 from unica_sdk.federation.ports import Reporter, Task
 from unica_sdk.schemas.cohort import Released
 from unica_sdk.schemas.job import (
@@ -49,6 +50,9 @@ DECISIONS = frozenset(
     }
 )
 """The codes by which a site's own guard says no: the site is then refused, not dropped."""
+
+WEIGHT = "num-examples"
+"""The engine's name for a reply's weight in the average."""
 
 ABSENCES = frozenset({FailureCode.SITE_OFFLINE, FailureCode.SITE_TIMEOUT})
 
@@ -84,7 +88,7 @@ class _Seat:
 class _Model:
     """Where the rounds stand: the averaged arrays and what the last evaluation said."""
 
-    arrays: ArrayRecord | None = None
+    arrays: Arrays | None = None
     histograms: dict[str, tuple[ScoreHistogram, int]] = field(default_factory=dict)
 
 
@@ -127,7 +131,7 @@ class _Job:
         self._report, self._patience = report, patience
         self._seats = {site: _Seat(site) for site in sorted(order.sites)}
         self._end = time.monotonic() + order.deadline
-        self._average = FedAvg(weighted_by_key=records.WEIGHT)
+        self._average = FedAvg(weighted_by_key=WEIGHT)
 
     def participants(self) -> tuple[Participant, ...]:
         return tuple(seat.shown() for seat in self._seats.values())
@@ -175,7 +179,11 @@ class _Job:
             state=JobState.EVALUATING if last else None,
         )
         judged = self._exchange("evaluate", number, model.arrays)
-        model.histograms = {s: (r.histogram, r.weight) for s, r in judged.items() if r.histogram is not None}
+        model.histograms = {
+            site: (reply.about.histogram, reply.about.weight)
+            for site, reply in judged.items()
+            if reply.about.histogram is not None
+        }
         for site in judged:
             self._seats[site].rounds = number
         pooled = _pooled(model.histograms).pooled
@@ -183,11 +191,13 @@ class _Job:
             round=number,
             loss=_mean_loss(trained),
             auc=pooled.auc if pooled else None,
-            sites={s: {**trained[s].metrics, **r.metrics} for s, r in judged.items() if s in trained},
+            sites={
+                site: {**trained[site].about.metrics, **reply.about.metrics} for site, reply in judged.items()
+            },
         )
         self._say(f"Round {number} of {self._order.rounds} is done.", round_metrics=figures)
 
-    def _exchange(self, task: Task, number: int, arrays: ArrayRecord | None) -> dict[str, records.Reply]:
+    def _exchange(self, task: Task, number: int, arrays: Arrays | None) -> dict[str, records.Reply]:
         """Send one task to every active site and return the replies that hold; whoever has none is lost."""
         nodes = {seat.site: seat.node for seat in self._active().values() if seat.node is not None}
         left = max(1.0, self._end - time.monotonic())
@@ -222,7 +232,7 @@ class _Job:
             log.warning("job %s: %s: %s", self._order.job, site, err)
             self._lose(site, FailureCode.REPLY_INVALID)
             return None
-        self._seats[site].cases = reply.cases
+        self._seats[site].cases = reply.about.cases
         return reply
 
     def _agreeing(self, replies: dict[str, records.Reply]) -> dict[str, records.Reply]:
@@ -237,17 +247,18 @@ class _Job:
         self._require_quorum()
         return replies
 
-    def _averaged(self, number: int, replies: dict[str, records.Reply]) -> ArrayRecord:
+    def _averaged(self, number: int, replies: dict[str, records.Reply]) -> Arrays:
         """Return the weighted mean of the sites' arrays, by the engine's FedAvg."""
         messages = []
         for site in sorted(replies):
-            content = RecordDict({"size": MetricRecord({records.WEIGHT: replies[site].weight})})
-            content["arrays"] = replies[site].arrays or ArrayRecord()
+            arrays = ArrayRecord({name: Array(value) for name, value in replies[site].arrays.items()})
+            size = MetricRecord({WEIGHT: replies[site].about.weight})
+            content = RecordDict({"arrays": arrays, "size": size})
             messages.append(Message(content, dst_node_id=1, message_type="train"))
-        arrays, _ = self._average.aggregate_train(number, messages)
-        if arrays is None:
+        mean, _ = self._average.aggregate_train(number, messages)
+        if mean is None:
             raise _Ended(Failure(code=FailureCode.ENGINE))
-        return arrays
+        return {name: array.numpy() for name, array in mean.items()}
 
     # --------------------------------------------------------------------------------------- how a job ends
 
@@ -319,25 +330,17 @@ def _pooled(histograms: dict[str, tuple[ScoreHistogram, int]]) -> Metrics:
 
 def _mean_loss(replies: dict[str, records.Reply]) -> float | None:
     """Return the weighted mean of the metric named `loss`, where sites report one."""
-    found = [(r.metrics["loss"], r.weight) for r in replies.values() if "loss" in r.metrics]
+    abouts = [reply.about for reply in replies.values()]
+    found = [(about.metrics["loss"], about.weight) for about in abouts if "loss" in about.metrics]
     total = sum(weight for _, weight in found)
     return sum(loss * weight for loss, weight in found) / total if found else None
 
 
-def _shape(arrays: ArrayRecord | None) -> tuple[tuple[str, tuple[int, ...]], ...] | None:
-    """Return the names and shapes of arrays, or None where one is not made of numbers."""
-    if not arrays:
+def _shape(arrays: Arrays) -> tuple[tuple[str, tuple[int, ...]], ...] | None:
+    """Return the names and shapes of arrays, or None where there are none or one is not all numbers."""
+    if not arrays or not all(np.isfinite(value).all() for value in arrays.values()):
         return None
-    described = []
-    for name, array in arrays.items():
-        try:
-            value = array.numpy()
-        except (ValueError, EOFError, TypeError):
-            return None
-        if value.dtype.kind not in "fiub" or not np.isfinite(value).all():
-            return None
-        described.append((name, value.shape))
-    return tuple(described)
+    return tuple((name, value.shape) for name, value in arrays.items())
 
 
 def _sites(sites: Iterable[str]) -> str:

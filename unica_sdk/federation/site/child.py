@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def main(conn: Connection) -> None:
     """Take one piece of work from the pipe, do it, answer, and end the process."""
     _alone()
-    work, folder = wire.receive_work(conn.recv_bytes)
+    work, folder = wire.unpack_work(conn.recv_bytes())
     threading.Thread(target=_end_with, args=(conn,), daemon=True).start()
     outcome: Outcome | FailureCode
     try:
@@ -37,8 +37,7 @@ def main(conn: Connection) -> None:
         # The words of the app stay here, in the site's log; a SystemExit of its own is a failure too.
         logging.getLogger("unica.app").error("The app raised an error.", exc_info=error)
         outcome = FailureCode.APP_FAILED
-    for frame in wire.outcome_frames(outcome):
-        conn.send_bytes(frame)
+    conn.send_bytes(wire.pack_outcome(outcome))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from unica_sdk.federation import bundle
+from unica_sdk.federation.packing import MAXIMUM_BYTES
 from unica_sdk.federation.site import child, wire
 from unica_sdk.federation.site.work import Abandoned, AppFault, Outcome, Work, call, load
 from unica_sdk.schemas.job import FailureCode
 
-CHECK_SECONDS = 0.5
+CHECK_SECONDS = 1.0
 """How often it is looked whether the answer is still wanted, and whether the time is up."""
 
 
@@ -52,9 +53,8 @@ class ForkExecutor:
         there.close()
         with contextlib.closing(here), _Guard(process, work.seconds, wanted) as guard:
             try:
-                for frame in wire.work_frames(work, folder):
-                    here.send_bytes(frame)
-                return wire.receive_outcome(here.recv_bytes)
+                here.send_bytes(wire.pack_work(work, folder))
+                return wire.unpack_outcome(here.recv_bytes(MAXIMUM_BYTES))
             except (EOFError, OSError) as err:
                 raise guard.verdict() from err
 

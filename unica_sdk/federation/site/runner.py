@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from unica_sdk.errors import AuditBroken, DataError
 from unica_sdk.federation import bundle as bundles
 from unica_sdk.federation import records
 from unica_sdk.federation.bundle import Bundle
+from unica_sdk.federation.packing import Arrays
 from unica_sdk.federation.ports import Admission, Cases, Refusal, Site, Task
 from unica_sdk.federation.site.work import Abandoned, AppFault, Executor, Outcome, Work
 from unica_sdk.schemas.contract import sha256
@@ -90,33 +91,26 @@ class SiteRunner:
     def _checked(self, message: Message, work: Work, admission: Admission, outcome: Outcome) -> Message:
         metrics = records.declared(work.bundle.manifest, outcome.metrics)
         dropped = sorted(set(outcome.metrics) - set(metrics))
-        arrays: Mapping[str, NDArray[Any]] | None = None
+        arrays: Arrays | None = None
         histogram: ScoreHistogram | None = None
         if work.task == "train":
             arrays, number = check_arrays(outcome.arrays, work.arrays), admission.cases.n
         else:
             histogram = check_scores(outcome.scores, work.cases)
             number = int(work.cases.held_out.sum())
-        self._site.record(
-            "job.answered",
-            admission.ticket.job,
-            task=work.task,
-            round=work.round,
-            dropped_metrics=dropped,
-        )
-        return records.reply(
-            message,
+        about = records.About(
             cases=admission.cases,
             weight=max(10, round(number, -1)),
             metrics=metrics,
-            arrays=arrays,
             histogram=histogram,
         )
+        self._site.record(
+            "job.answered", admission.ticket.job, task=work.task, round=work.round, dropped_metrics=dropped
+        )
+        return records.reply(message, about, arrays)
 
 
-def check_arrays(
-    arrays: Mapping[str, NDArray[Any]] | None, given: Mapping[str, NDArray[Any]] | None
-) -> Mapping[str, NDArray[Any]]:
+def check_arrays(arrays: Arrays | None, given: Arrays | None) -> Arrays:
     """Return a training's arrays: finite numbers, of the names and shapes that were given.
 
     Raises:
@@ -148,7 +142,7 @@ def check_scores(scores: NDArray[Any] | None, cases: Cases) -> ScoreHistogram:
     return histogram_of(scores, held_out)
 
 
-def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in arrays.items()}
 
 

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from unica_sdk.federation.app import offered
 from unica_sdk.federation.bundle import Bundle
+from unica_sdk.federation.packing import Arrays
 from unica_sdk.federation.ports import Cases, Task
 from unica_sdk.schemas.job import FailureCode
 
 if TYPE_CHECKING:
     from flwr.app import Message
-
-Arrays = Mapping[str, NDArray[Any]]
-"""A model's parameters by name, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,10 @@ def misbehave(how, task):
     if how == "sleep":
         (MARKERS / f"asleep-{os.getpid()}").touch()
         time.sleep(600)
+    if how == "gate" and task == "train":
+        (MARKERS / f"asleep-{os.getpid()}").touch()
+        while not (MARKERS / "go").exists():
+            time.sleep(0.05)
 
 
 @app.train()
