@@ -51,7 +51,7 @@ def free_ports(n: int) -> list[int]:
     return ports
 
 
-def wait_until(condition: Any, *, what: str, seconds: float = 90) -> Any:
+def wait_until(condition: Any, *, what: str, seconds: float = 150) -> Any:
     """Return the condition's first true value; fail where it stays false."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

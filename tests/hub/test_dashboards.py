@@ -76,7 +76,7 @@ def test_a_kernel_knows_no_token_and_ends_with_its_page(
 ) -> None:
     turn = Turn(signed_in("mona"), PAGE)
     turn.start()
-    pid = wait_until(lambda: kernels(hub), what="the page's kernel", seconds=30)[0]
+    pid = wait_until(lambda: kernels(hub), what="the page's kernel")[0]
     environment = Path(f"/proc/{pid}/environ").read_text()
     turn.join()
     assert "JUPYTERHUB" not in environment
@@ -93,14 +93,14 @@ def test_a_page_closed_early_leaves_no_kernel(
     with signed_in("mona").http.stream("GET", PAGE) as page:
         assert page.status_code == 200
         next(page.iter_raw())
-    wait_until(lambda: not kernels(hub), what="the kernel of the closed page ends", seconds=60)
+    wait_until(lambda: not kernels(hub), what="the kernel of the closed page ends")
 
 
 def test_a_viewer_reaches_no_kernel(hub: RunningHub, gateway: RunningGateway, signed_in: SignedIn) -> None:
     browser = signed_in("mona")
     turn = Turn(browser, PAGE)
     turn.start()
-    wait_until(lambda: kernels(hub), what="the page's kernel", seconds=30)
+    wait_until(lambda: kernels(hub), what="the page's kernel")
     (file,) = wait_until(
         lambda: re.findall(r"Kernel started: ([0-9a-f-]{36})", hub.log())[-1:], what="the kernel's id"
     )
