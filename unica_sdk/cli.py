@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -106,7 +107,9 @@ def status(state: State = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(now)
     else:
-        table = Table("Part", "State", "Since", "Process", "Restarts")
+        table = Table(box=SIMPLE)
+        for column in ("Part", "State", "Since (UTC)", "Process", "Restarts"):
+            table.add_column(column, no_wrap=True)
         table.add_column("Address", overflow="fold")
         for part in now["parts"]:
             process, restarts = str(part["pid"] or "–"), str(part["restarts"])
