@@ -49,7 +49,7 @@ def test_an_empty_federation_says_so() -> None:
 @pytest.mark.parametrize(
     ("lower", "upper", "text"),
     [
-        (1590, 1610, "Between 1,590 and 1,610 cases of the 100,000 that are the goal: 1.6 % to 1.6 %."),
+        (1590, 1610, "Between 1,590 and 1,610 cases of the 100,000 that are the goal: 1.6 %."),
         (1600, None, "At least 1,600 cases"),
         (1, 1, "1 case of the 100,000"),
         (0, 9, "Between 0 and 9 cases"),

@@ -104,7 +104,8 @@ def cases_text(indicators: Indicators) -> str:
         return f"No cases yet {of_goal}."
     if low == high:
         return f"{_counted(low, 'case')} {of_goal}: {_share(low, goal)}."
-    return f"Between {low:,} and {high:,} cases {of_goal}: {_share(low, goal)} to {_share(high, goal)}."
+    shares = dict.fromkeys((_share(low, goal), _share(high, goal)))
+    return f"Between {low:,} and {high:,} cases {of_goal}: {' to '.join(shares)}."
 
 
 def cases_figure(indicators: Indicators) -> Figure:
