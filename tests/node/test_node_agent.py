@@ -3,7 +3,8 @@
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,11 +12,13 @@ import jwt
 import pytest
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from dicom_files import write_dicom
 from fastapi import FastAPI, Header, HTTPException, Response
 from node_people import People
 
 from unica_sdk.node.agent import Agent
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.ingest import ingest
 from unica_sdk.schemas.cohort import Refused, Released
 from unica_sdk.schemas.exchange import Answer, CountQuestion, FreezeQuestion, Hello, Welcome
 
@@ -33,6 +36,7 @@ class GatewayFace:
         self.claims: list[dict[str, Any]] = []
         self.welcome = Welcome(audit_head="sha256:" + "1" * 64, audit_length=7)
         self.broken = False
+        self.turned_away: queue.Queue[None] = queue.Queue()
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -45,6 +49,7 @@ class GatewayFace:
                 raise HTTPException(401) from err
             self.claims.append(claims)
             if self.broken:
+                self.turned_away.put(None)
                 raise HTTPException(500)
 
         @app.post("/node/v1/hello")
@@ -138,8 +143,8 @@ def test_questions_are_answered_by_their_number(face: GatewayFace, people: Peopl
 def test_a_gateway_that_fails_for_a_while_is_asked_again(face: GatewayFace) -> None:
     face.broken = True
     face.questions.put(CountQuestion(id="lost", query={}))
-    while len(face.claims) < 4:
-        face.hellos.empty()
+    for _ in range(4):
+        face.turned_away.get(timeout=PATIENCE)
     face.broken = False
     face.questions.put(CountQuestion(id="q1", query={}))
     assert face.hellos.get(timeout=PATIENCE).datasets
@@ -190,3 +195,18 @@ def test_another_nodes_key_is_not_this_nodes(empty_node: NodeHome, serving: Serv
         pytest.raises(httpx.HTTPStatusError),
     ):
         Agent(empty_node, client).hello()
+
+
+def test_the_records_follow_the_index_and_the_policy(
+    node: NodeHome, tmp_path: Path, set_policy: Callable[..., None]
+) -> None:
+    with httpx.Client() as client:
+        agent = Agent(node, client)
+        assert agent.record() == agent.record()
+        (before,) = agent.record()
+        assert before.patients.status == "released"
+        set_policy(node, threshold=100)
+        assert agent.record()[0].patients.status == "suppressed"
+        write_dicom(tmp_path / "more" / "1", patient="Q", number=1)
+        ingest(node, tmp_path / "more", dataset="more", title="t", description="d", synthetic=True)
+        assert [record.id for record in agent.record()] == ["gr/more", "gr/screening"]

@@ -21,8 +21,10 @@ from unica_sdk.errors import UnicaError
 from unica_sdk.node.answers import Answerer
 from unica_sdk.node.files import write_atomically
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.index import current_version
 from unica_sdk.schemas.catalogue import DatasetRecord
 from unica_sdk.schemas.exchange import Answer, Hello, Question, Welcome
+from unica_sdk.schemas.policy import SitePolicy
 
 AUDIENCE = "unica-gateway"
 TOKEN_SECONDS = 60
@@ -62,6 +64,8 @@ class Agent:
         self._client = client
         self._hello_seconds = hello_seconds
         self._wait_seconds = wait_seconds
+        # A heartbeat every few seconds must not count the whole index each time.
+        self._record: tuple[tuple[str, SitePolicy], tuple[DatasetRecord, ...]] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Stay connected until `stop` is set; returns soon after, however long a request is held open."""
@@ -87,8 +91,15 @@ class Agent:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def record(self) -> tuple[DatasetRecord, ...]:
-        """Return the site's dataset records, in protected numbers."""
-        return self.answerer.records()
+        """Return the site's dataset records in protected numbers, made anew for a new index or policy.
+
+        Raises:
+            UnicaError: the policy or the index cannot be read.
+        """
+        basis = (current_version(self.home.index_folder), self.home.policy())
+        if self._record is None or self._record[0] != basis:
+            self._record = (basis, self.answerer.records())
+        return self._record[1]
 
     def hello(self) -> Welcome:
         """Send one heartbeat and remember the head of the hub's audit.

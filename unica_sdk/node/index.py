@@ -143,12 +143,11 @@ class Index:
             NotFound: nothing has been published yet.
             DataError: the version cannot be read.
         """
-        try:
-            name = (folder / "CURRENT").read_text().strip()
-        except OSError as err:
+        name = current_version(folder)
+        if not name:
             raise NotFound(
                 "The site has no index yet.", where=str(folder), hint="Run `unica node ingest FOLDER`."
-            ) from err
+            )
         try:
             connection = duckdb.connect(
                 folder / name, read_only=True, config={**_SETTINGS, "enable_external_access": False}
@@ -185,6 +184,21 @@ class Index:
         return [
             DatasetInfo(name=n, title=t, description=d, synthetic=s, clinical=c) for n, t, d, s, c in found
         ]
+
+
+def current_version(index_folder: Path) -> str:
+    """Return the file name of the current version, which no other version ever has; empty before the first.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    pointer = index_folder / "CURRENT"
+    try:
+        return pointer.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as err:
+        raise DataError("The index cannot be read.", where=str(pointer)) from err
 
 
 def publish(
@@ -316,8 +330,8 @@ def _swap_in(index_folder: Path, aside: Path, version: int) -> None:
 
 
 def _current_file(index_folder: Path) -> Path | None:
-    pointer = index_folder / "CURRENT"
-    return index_folder / pointer.read_text().strip() if pointer.exists() else None
+    name = current_version(index_folder)
+    return index_folder / name if name else None
 
 
 def _number_of(path: Path) -> int:
