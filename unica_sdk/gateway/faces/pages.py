@@ -132,6 +132,7 @@ class Pages:
             prefix=self._oauth.prefix,
             hub_prefix=self._oauth.hub_prefix,
             banner=BANNERS[self._gateway.isolation],
+            status=status,
             **values,
         )
         return HTMLResponse(content, status_code=status, headers=_HEADERS)
