@@ -90,7 +90,7 @@ def write_collection(
         women = people(profile, patients=patients, seed=seed)
         if marker.get("files") and _complete(folder, marker["files"]):
             return _found(folder, profile, marker, written=0)
-        return _write(folder, profile, women, recipe=recipe, seed=seed, workers=workers)
+        return _write(folder, profile, women, marker=marker, seed=seed, workers=workers)
     except OSError as err:
         raise ConfigurationError(
             f"The phantom collection cannot be written: {err.strerror or err}.",
@@ -112,7 +112,7 @@ def _begin(folder: Path, recipe: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MARKER
     if path.is_file():
-        marker: dict[str, Any] = json.loads(path.read_text())
+        marker = _read(path)
         if marker.get("recipe") == recipe:
             return marker
         # Only files of the form written here are removed: the marker says that they are ours.
@@ -129,22 +129,32 @@ def _begin(folder: Path, recipe: str) -> dict[str, Any]:
     return marker
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        marker: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as err:
+        raise ConfigurationError(
+            "The collection's marker is damaged.", where=str(path), hint="Remove the collection's folder."
+        ) from err
+    return marker
+
+
 def _write(
     folder: Path,
     profile: SiteProfile,
     women: tuple[Person, ...],
     *,
-    recipe: str,
+    marker: dict[str, Any],
     seed: int,
     workers: int | None,
 ) -> Collection:
-    bench = Bench.of(profile)
+    bench, known = Bench.of(profile), marker.get("files", {})
 
     def one(person: Person) -> tuple[str, int, str, bool]:
         path = folder / _name(person)
-        fresh = not path.is_file()
+        fresh = not path.is_file() or path.stat().st_size != known.get(_name(person), path.stat().st_size)
         if fresh:
-            # Stream 1 of a patient is the image; stream 0 was the person.
+            # A stream of its own, so that what is drawn of the woman and of her image are apart.
             rng = generator(profile, seed, person.number).spawn(1)[0]
             data = encode(mammogram(rng, bench, profile, person), profile, person, seed=seed)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +172,7 @@ def _write(
     content["clinical.csv"] = hashlib.sha256(table).hexdigest()
     marker = {
         "notice": NOTICE,
-        "recipe": recipe,
+        "recipe": marker["recipe"],
         "site": profile.site,
         "digest": sha256(canonical_json(content)),
         "files": files,

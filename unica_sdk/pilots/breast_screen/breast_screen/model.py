@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 WINDOW = 7
 """Side, in pixels, of the neighbourhood that a pixel is compared with: about the width of a mass."""
 
 AIR = 0.15
 """Below this brightness a pixel is taken for air around the breast."""
+
+RIM = 5
+"""Side of the neighbourhood that must be breast all over for a pixel to count: the skin line does not."""
 
 
 def local_contrast(images: Tensor) -> Tensor:
@@ -25,9 +27,10 @@ def local_contrast(images: Tensor) -> Tensor:
     Returns:
         (n, 1, rows, columns), 0 in air and at the skin line.
     """
-    breast = (images > AIR).float()
-    breast = -functional.max_pool2d(-breast, 5, 1, 2)  # less the skin line, which would outshine all else
-    around = _mean(images * breast) / (_mean(breast) + 1e-3)
+    tissue = (images > AIR).float()
+    # Whole-number sums of zeros and ones are exact, so that equality is safe.
+    breast = (_sum(tissue, RIM) == _sum(torch.ones_like(tissue[:1]), RIM)).float()
+    around = _sum(images * breast, WINDOW) / (_sum(breast, WINDOW) + 0.05)
     contrast = (images - around) * breast
     spread = (contrast.square().sum((2, 3), keepdim=True) / (breast.sum((2, 3), keepdim=True) + 1)).sqrt()
     return contrast / (spread + 0.01)
@@ -69,8 +72,13 @@ def fresh(seed: int) -> Network:
         return Network()
 
 
-def _mean(planes: Tensor) -> Tensor:
-    # Two passes of one dimension: a seventh of the work of one square.
-    half = WINDOW // 2
-    rows = functional.avg_pool2d(planes, (WINDOW, 1), 1, (half, 0))
-    return functional.avg_pool2d(rows, (1, WINDOW), 1, (0, half))
+def _sum(planes: Tensor, side: int) -> Tensor:
+    """Return the sum over the square of that side around each pixel, cut off at the image's edge."""
+    # Two products with band matrices: a fifth of the time of pooling on one core.
+    rows, columns = planes.shape[-2:]
+    return _band(rows, side) @ planes @ _band(columns, side)
+
+
+def _band(size: int, side: int) -> Tensor:
+    place = torch.arange(size)
+    return ((place[:, None] - place[None]).abs() <= side // 2).float()
