@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,13 +108,13 @@ def status(state: State = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(now)
     else:
-        table = Table(box=SIMPLE)
-        for column in ("Part", "State", "Since (UTC)", "Process", "Restarts"):
+        table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
+        for column in ("Part", "State", "Since", "Process", "Restarts"):
             table.add_column(column, no_wrap=True)
         table.add_column("Address", overflow="fold")
         for part in now["parts"]:
             process, restarts = str(part["pid"] or "–"), str(part["restarts"])
-            since = part["since"][:16].replace("T", " ")
+            since = f"{datetime.fromisoformat(part['since']).astimezone():%H:%M:%S}" if part["since"] else "–"
             table.add_row(part["name"], part["state"], since, process, restarts, part["address"])
         _say(f"UNICA is {now['state']} ({now['state_folder']}).")
         if now["parts"]:

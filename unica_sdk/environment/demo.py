@@ -37,8 +37,7 @@ class DemoOutcome:
         metrics = self.job.metrics
         pooled = metrics.pooled if metrics else None
         sites = metrics.sites if metrics else {}
-        failure = self.job.failure
-        return {
+        document: dict[str, Any] = {
             "job": self.job.id,
             "state": self.job.state.value,
             "participants": [{"site": one.site, "state": one.state.value} for one in self.job.participants],
@@ -49,10 +48,10 @@ class DemoOutcome:
             },
             "cohort": self.job.cohort,
             "app": self.job.app,
-            "failure": {"code": failure.code.value, "site": failure.site, "hint": failure.hint}
-            if failure
-            else None,
         }
+        if failure := self.job.failure:
+            document["failure"] = {"code": failure.code.value, "site": failure.site, "hint": failure.hint}
+        return document
 
     def table(self) -> Table:
         """Return the same for people."""
