@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 from a_federation import federation
+from browser import Browser, marked_processes, wait_until
 from running_gateway import RunningGateway
-from running_hub import PASSWORD, PEOPLE, Browser, RunningHub, marked_processes, proxy_command, wait_until
+from running_hub import PASSWORD, PEOPLE, RunningHub, proxy_command
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import httpx
 import jwt
+from browser import free_ports, wait_until
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from running_hub import RunningHub, free_ports, wait_until
+from running_hub import RunningHub
 
 from unica_sdk.gateway.identity import AUDIENCE
 from unica_sdk.gateway.keys import write_public_key

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from browser import Browser, Turn, execute_request, marked_processes, wait_until
 from running_gateway import RunningGateway
-from running_hub import Browser, RunningHub, Turn, execute_request, marked_processes, wait_until
+from running_hub import RunningHub
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 

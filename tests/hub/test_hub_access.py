@@ -5,8 +5,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from browser import Browser, marked_processes, wait_until
 from running_gateway import RunningGateway
-from running_hub import PASSWORD, PEOPLE, Browser, RunningHub, marked_processes, wait_until
+from running_hub import PASSWORD, PEOPLE, RunningHub
 
 from hub_config import roles
 from hub_config.settings import ISOLATION
@@ -115,7 +116,7 @@ def test_a_removed_person_is_out_within_seconds(hub: RunningHub) -> None:
         hub.registry.remove("leaver")
         wait_until(lambda: scopes_of(hub, token)[0] == 403, what="the token stops")
         wait_until(signed_out, what="the session ends")
-        assert browser.sign_in("leaver").status_code == 403
+        assert browser.sign_in("leaver", PASSWORD).status_code == 403
 
 
 @pytest.mark.parametrize("name", PEOPLE)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from running_hub import Browser, RunningHub
+from browser import Browser
+from running_hub import RunningHub
 
 from hub_config.roles import powers_of
 from hub_config.settings import ISOLATION
