@@ -131,7 +131,9 @@ class Federation:
     def start(self) -> None:
         """Start everything and wait until the three sites are connected."""
         server = uvicorn.Server(
-            uvicorn.Config(self.face.app(), uds=str(self.socket), log_level="warning", lifespan="off")
+            uvicorn.Config(
+                self.face.app(), uds=str(self.socket), log_level="warning", lifespan="off", ws="none"
+            )
         )
         self._server, self._serving = server, threading.Thread(target=server.run, daemon=True)
         self._serving.start()
@@ -148,17 +150,10 @@ class Federation:
 
     def start_coordinator(self) -> None:
         """Start the coordinator."""
-        self._spawn(
-            "coordinator",
-            [
-                sys.executable,
-                str(HERE / "hub_process.py"),
-                str(self.state),
-                self.superlink,
-                f"unix://{self.socket}",
-            ],
-            self.environment,
-        )
+        gateway = f"unix://{self.socket}"
+        script = str(HERE / "hub_process.py")
+        command = [sys.executable, script, str(self.state), self.superlink, gateway]
+        self._spawn("coordinator", command, self.environment)
 
     def start_site(self, site: str) -> None:
         """Start one site's process."""

@@ -77,7 +77,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
+from flwr.superlink.grid import HttpGrid, http_grid
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
@@ -95,6 +95,12 @@ HEARTBEAT_SECONDS = 4.0
 Stopped = RunNotRunningException
 """What the engine's grid raises once a run was stopped; a BaseException, so that no app can swallow it."""
 
+
+SOON_SECONDS = 0.05
+"""When to ask again for content that is still being uploaded; a message shows before its content is there."""
+
+PULL = "pull_objects"
+"""The function of the engine's grid that fetches a message's content."""
 
 LISTED_RUNS = 1000
 """How many of the latest runs are looked at to find a job's."""
@@ -320,6 +326,8 @@ class ServerTask:
     """One claimed server task: its run, its grid, its heartbeat. The bundle is read for its digest only."""
 
     def __init__(self, address: str, certificate: bytes | None, token: str) -> None:
+        # The engine's grid would look again for a reply's content after a whole second.
+        setattr(http_grid, PULL, partial(pull_objects, initial_backoff=SOON_SECONDS))
         self.grid = HttpGrid(address, certificate is None, certificate, token=token)
         self._client = self.grid._runtime_client
         self._heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(self._client))
@@ -410,8 +418,7 @@ class Fleet:
         tree = got.message_object_trees[0]
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self.node, run)
         ids = list(dict.fromkeys(part.object_id for part in iterate_object_tree(tree)))
-        # The message shows before its objects are uploaded: ask again soon.
-        objects = self._ask(lambda: pull_objects(ids, pull, initial_backoff=0.05))
+        objects = self._ask(lambda: pull_objects(ids, pull, initial_backoff=SOON_SECONDS))
         confirm = make_confirm_message_received_fn_protobuf(
             self._client.ConfirmMessageReceived, self.node, run
         )

@@ -18,6 +18,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from unica_sdk.federation import adapter
+from unica_sdk.federation.hub.collect import Patience
 from unica_sdk.federation.hub.server import Unwanted, run_job
 from unica_sdk.federation.ports import Site
 from unica_sdk.federation.site.executor import ThreadExecutor
@@ -157,7 +158,11 @@ class LocalEngine:
         nodes = {name: number for number, name in enumerate(runners, 1)}
         try:
             run_job(
-                order, grid=grid, roster=lambda: nodes, report=lambda update: self._report(order.job, update)
+                order,
+                grid=grid,
+                roster=lambda: nodes,
+                report=lambda update: self._report(order.job, update),
+                patience=Patience(arrival=0.0),
             )
         except Exception:
             # `run_job` has reported and logged it; a thread has nobody to raise it to.

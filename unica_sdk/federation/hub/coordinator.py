@@ -43,13 +43,17 @@ def run_coordinator(
         ConfigurationError: a secret is missing, or the engine does not accept it.
     """
     hub = _hub(superlink, engine, gateway, gateway_secret)
+    said = ""
     with _Coordinator(hub) as coordinator:
         while not stop.is_set():
             try:
-                pause = coordinator.step()
+                pause, problem = coordinator.step(), ""
             except Unavailable as err:
-                log.info("waiting: %s", err)
-                pause = IDLE_POLL_SECONDS
+                pause, problem = IDLE_POLL_SECONDS, str(err)
+            if problem != said:
+                # Said once: a gateway that is down for a night must not fill the log.
+                log.info("waiting: %s", problem) if problem else log.info("going on")
+                said = problem
             stop.wait(pause)
 
 

@@ -20,11 +20,11 @@ app = ClientApp()
 def misbehave(how, task):
     """Do what the test asked for."""
     if how == "raise":
-        raise ValueError("patient 4711 has a secret")
+        raise ValueError(f"patient {4700 + 11} has a secret")
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
-        raise SystemExit("patient 4711 has a secret")
+        raise SystemExit(f"patient {4700 + 11} has a secret")
     if how == "sleep":
         (MARKERS / f"asleep-{os.getpid()}").touch()
         time.sleep(600)
@@ -52,7 +52,7 @@ def train(message: Message, context: Context) -> Message:
         new = np.zeros(4, np.float32)
     metrics = {"loss": float(np.mean((seen - new[0]) ** 2))}
     if chosen["behaviour"] == "secret_metric":
-        metrics |= {"patient_4711": 1.0}
+        metrics |= {f"patient_{4700 + 11}": 1.0}
     content = {"arrays": ArrayRecord({"shift": Array(new)}), "metrics": MetricRecord(metrics)}
     return Message(RecordDict(content), reply_to=message)
 
