@@ -11,7 +11,7 @@ WINDOW = 7
 AIR = 0.15
 """Below this brightness a pixel is taken for air around the breast."""
 
-RIM = 5
+RIM = 7
 """Side of the neighbourhood that must be breast all over for a pixel to count: the skin line does not."""
 
 
@@ -32,8 +32,9 @@ def local_contrast(images: Tensor) -> Tensor:
     breast = (_sum(tissue, RIM) == _sum(torch.ones_like(tissue[:1]), RIM)).float()
     around = _sum(images * breast, WINDOW) / (_sum(breast, WINDOW) + 0.05)
     contrast = (images - around) * breast
-    spread = (contrast.square().sum((2, 3), keepdim=True) / (breast.sum((2, 3), keepdim=True) + 1)).sqrt()
-    return contrast / (spread + 0.01)
+    # The mean deviation, not the standard one: a mass should hardly count in what it is measured by.
+    spread = contrast.abs().sum((2, 3), keepdim=True) / (breast.sum((2, 3), keepdim=True) + 1)
+    return contrast / (1.3 * spread + 0.01)
 
 
 class Network(nn.Module):
