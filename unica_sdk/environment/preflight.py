@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from unica_sdk.environment import lifecycle, software
 from unica_sdk.environment.layout import Layout
+from unica_sdk.environment.ports import DEFAULT_PORT
 from unica_sdk.errors import ConfigurationError, UnicaError
 
 WANTED_PYTHON = (3, 11)
 FREE_GIGABYTES = 2.0
 FREE_MEMORY_GIGABYTES = 2.0
+LAST_PRIVILEGED = 1023
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,26 @@ def check_port(port: int) -> str:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as err:
-            holder = port_holder(port)
-            by = f" by {holder.name()} (process {holder.pid})" if holder else ""
+            taken = err.errno == errno.EADDRINUSE
+            other = port + 1 if port > LAST_PRIVILEGED else DEFAULT_PORT
             raise ConfigurationError(
-                f"Port {port} is taken{by}." if err.errno == 98 else f"Port {port}: {err.strerror}.",
+                f"Port {port} is taken{_by(port)}." if taken else f"Port {port}: {err.strerror}.",
                 where=f"127.0.0.1:{port}",
-                hint=f"End what holds it, or choose another: `make run ARGS='--port {port + 1}'`.",
+                hint=f"{'End what holds it, or choose' if taken else 'Choose'} another: "
+                f"`make run ARGS='--port {other}'`.",
             ) from err
     return f"http://127.0.0.1:{port}/"
+
+
+def _by(port: int) -> str:
+    """Return " by …" where this user may know who holds a port."""
+    holder = port_holder(port)
+    if holder is None:
+        return ""
+    try:
+        return f" by {Path(holder.exe()).name} (process {holder.pid})"
+    except psutil.Error:
+        return f" by process {holder.pid}"
 
 
 def port_holder(port: int) -> psutil.Process | None:
