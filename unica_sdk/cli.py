@@ -66,13 +66,16 @@ def _print_json(value: Any) -> None:
 def up(
     state: State = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="The public port [8000].")] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=60, max=5000, help="Synthetic women at each site [800].")
+    ] = None,
 ) -> None:
     """Start everything on this machine, and return when the sign-in page answers."""
     from unica_sdk.environment.layout import locate
     from unica_sdk.environment.up import up as bring_up
 
     layout = locate(state)
-    welcome = bring_up(layout, port=port, say=_say)
+    welcome = bring_up(layout, port=port, patients=patients, say=_say)
     table = Table(title="Sign-ins (generated)", title_justify="left")
     table.add_column("Name")
     table.add_column("Password", no_wrap=True)

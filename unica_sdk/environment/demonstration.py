@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 PATIENTS = 800
-"""Synthetic women at each site."""
+"""Synthetic women at each site, unless the first start says otherwise."""
 
 SEED = 2026
 RESEARCHER = "researcher"
@@ -85,8 +85,10 @@ SAMPLES = DemonstrationDataset(
 )
 
 
-def set_up(layout: Layout, *, say: Say) -> None:
+def set_up(layout: Layout, *, patients: int | None = None, say: Say) -> None:
     """Make whatever of the demonstration is not there yet.
+
+    `patients` is how many synthetic women each site draws; without it a site keeps those it has.
 
     Raises:
         UnicaError: a step failed; the steps before it are kept, and the next call goes on from there.
@@ -95,7 +97,7 @@ def set_up(layout: Layout, *, say: Say) -> None:
     homes = {place.site: _home(layout, place) for place in SITES}
     _people(layout, say=say)
     for place in SITES:
-        _data(layout, homes[place.site], place, say=say)
+        _data(layout, homes[place.site], place, patients=patients, say=say)
     _federation(layout, homes, steward_key, say=say)
 
 
@@ -129,24 +131,27 @@ def _people(layout: Layout, *, say: Say) -> None:
         say(f"Made the sign-in {name!r} ({group}).")
 
 
-def _data(layout: Layout, home: NodeHome, place: DemonstrationSite, *, say: Say) -> None:
+def _data(
+    layout: Layout, home: NodeHome, place: DemonstrationSite, *, patients: int | None, say: Say
+) -> None:
     """Draw the mammograms and ingest both datasets; what is drawn and published already is left as it is."""
     from unica_sdk.pilots.phantom import write_collection
 
     done = layout.demonstration / f"{place.site}.json"
-    known = read_json(done)
-    if known is None:
-        say(f"Drawing {PATIENTS} synthetic mammograms for {place.name} …")
+    known = read_json(done) or {}
+    wanted = patients or known.get("patients") or PATIENTS
+    if not known:
+        say(f"Drawing {wanted} synthetic mammograms for {place.name} …")
     source = layout.source(place.site)
-    collection = write_collection(source / MAMMOGRAMS.name, site=place.site, patients=PATIENTS, seed=SEED)
-    if known == {"collection": collection.digest, "version": _index_version(home)}:
+    collection = write_collection(source / MAMMOGRAMS.name, site=place.site, patients=wanted, seed=SEED)
+    if (known.get("collection"), known.get("version")) == (collection.digest, _index_version(home)):
         return
     samples = source / SAMPLES.name
     if not samples.exists():
         _copy_samples(samples)
     _index(home, MAMMOGRAMS, collection.dicom, collection.clinical, say=say)
     _index(home, SAMPLES, samples, None, say=say)
-    write_json(done, {"collection": collection.digest, "version": _index_version(home)})
+    write_json(done, {"patients": wanted, "collection": collection.digest, "version": _index_version(home)})
 
 
 def _index_version(home: NodeHome) -> str:

@@ -96,7 +96,7 @@ def verify_audits(layout: Layout) -> Iterator[str]:
             name: (row.audit_head, row.audit_length) for name, row in store.sites().items() if row.audit_head
         }
     entries = list(hub_audit(layout).entries())
-    yield f"hub: {len(entries)} entries, chained"
+    yield f"gateway: {len(entries)} entries, chained"
     for folder in sorted((layout.state / "nodes").iterdir()):
         own = list(AuditLog(folder / "audit.jsonl").entries())
         yield f"{folder.name}: {len(own)} entries, chained"
@@ -106,7 +106,7 @@ def verify_audits(layout: Layout) -> Iterator[str]:
         if memory.exists():
             known = Welcome.model_validate_json(memory.read_bytes())
             _require(entries, known.audit_head, known.audit_length, whose="the hub's audit", told=folder.name)
-            yield f"{folder.name} and hub agree about each other"
+            yield f"{folder.name} and gateway agree about each other"
 
 
 def _require(

@@ -6,25 +6,47 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from unica_sdk.environment import relocation
 from unica_sdk.environment.layout import SERVICE_USER, SOFTWARE, Layout
 from unica_sdk.errors import ConfigurationError
 
-_TRY = "import sys; sys.path.insert(0, sys.argv[1]); import unica_sdk.errors, hub_config"
+_TRY = """
+import sys
+import hub_config, unica_sdk.errors
+sys.exit(not unica_sdk.errors.__file__.startswith(sys.argv[1]))
+"""
 
 
-def prepare(layout: Layout) -> None:
+def prepare(layout: Layout, *, say: Callable[[str], None]) -> None:
     """As root: make the service user and give it the state folder. As anybody else: nothing.
 
+    Where that user cannot enter this clone, the software is copied beside the state folder, and this process
+    becomes the same command run from there.
+
     Raises:
-        ConfigurationError: the user cannot be made, or cannot reach this clone, its Python or the folder.
+        ConfigurationError: the user cannot be made, or cannot reach the copy, its Python or the state folder.
     """
     if os.geteuid() != 0:
         return
     account = _account(layout)
     _hand_over(layout.state, account)
-    _check_reach(account, layout)
+    if _reaches(account, layout, SOFTWARE, Path(sys.executable)):
+        return
+    copy = relocation.place(layout)
+    if closed_folder(layout.state.parent) is None:
+        say(f"The user {account.pw_name!r} cannot enter this clone: the parts run from a copy, {copy}.")
+        relocation.refresh(layout)
+        if _reaches(account, layout, copy, copy / ".venv" / "bin" / "python"):
+            relocation.become_copy(layout)
+    raise ConfigurationError(
+        f"The service user {account.pw_name!r} cannot reach the state folder, the software or its Python.",
+        where=str(closed_folder(layout.state.parent, Path(sys.executable).resolve()) or SOFTWARE),
+        hint="Choose a --state in a folder that every user may enter, and install with the system's Python "
+        "(`make run` does).",
+    )
 
 
 def become_owner(layout: Layout) -> None:
@@ -37,6 +59,8 @@ def become_owner(layout: Layout) -> None:
     owner = layout.state.stat().st_uid
     if owner == 0:
         return
+    if closed_folder(SOFTWARE, Path(sys.prefix)) and relocation.place(layout).is_dir():
+        relocation.become_copy(layout)
     account = pwd.getpwuid(owner)
     os.chdir("/")
     os.initgroups(account.pw_name, account.pw_gid)
@@ -107,32 +131,21 @@ def _name(uid: int) -> str:
         return f"user {uid}"
 
 
-def _check_reach(account: pwd.struct_passwd, layout: Layout) -> None:
-    """Try what the parts will do: run this Python, import this code, enter the state folder."""
+def _reaches(account: pwd.struct_passwd, layout: Layout, software: Path, python: Path) -> bool:
+    """Try what the parts will do: run a Python, import this code, enter the state folder."""
     try:
         tried = subprocess.run(
-            [sys.executable, "-c", _TRY, str(SOFTWARE)],
+            [python, "-B", "-c", _TRY, str(software)],
             cwd=layout.state,
             user=account.pw_uid,
             group=account.pw_gid,
             extra_groups=[],
             env={"PATH": "/usr/bin:/bin"},
             capture_output=True,
-            text=True,
         )
-    except (OSError, subprocess.SubprocessError) as err:
-        raise _unreachable(closed_folder(Path(sys.executable), layout.state), account.pw_name) from err
-    if tried.returncode:
-        raise _unreachable(closed_folder(SOFTWARE, layout.state), account.pw_name)
-
-
-def _unreachable(closed: Path | None, user: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"The service user {user!r} cannot reach this clone, its Python or the state folder.",
-        where=str(closed or SOFTWARE),
-        hint="Clone into a folder that every user may enter, such as /opt/unica or /srv/unica, and choose "
-        "--state likewise; or start UNICA as an ordinary user.",
-    )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return tried.returncode == 0
 
 
 def closed_folder(*paths: Path) -> Path | None:

@@ -41,10 +41,11 @@ class Welcome:
     already: bool
 
 
-def up(layout: Layout, *, port: int | None, say: Say) -> Welcome:
+def up(layout: Layout, *, port: int | None, patients: int | None = None, say: Say) -> Welcome:
     """Bring the environment up, or find it up, and return how to sign in.
 
-    As root this process becomes the service user on the way, for good.
+    `patients` is how many synthetic women each demonstration site has. As root this process becomes the
+    service user on the way, for good.
 
     Raises:
         ConfigurationError: something is missing, taken or closed; the message says what to do.
@@ -54,7 +55,7 @@ def up(layout: Layout, *, port: int | None, say: Say) -> Welcome:
     if lifecycle.status(layout)["state"] == "running":
         service_user.become_owner(layout)
         return _running(layout)
-    service_user.prepare(layout)
+    service_user.prepare(layout, say=say)
     service_user.become_owner(layout)
     layout.create()
     with lifecycle.alone(layout):
@@ -67,7 +68,7 @@ def up(layout: Layout, *, port: int | None, say: Say) -> Welcome:
             lifecycle.down(layout)
         chosen = port or DEFAULT_PORT
         preflight.require(layout, port=chosen)
-        demonstration.set_up(layout, say=say)
+        demonstration.set_up(layout, patients=patients, say=say)
         ports = Ports.choose(chosen)
         ports.write(layout)
         _prepare_engine(layout, ports)
@@ -88,6 +89,7 @@ def part_variables(layout: Layout) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
         "HOME": str(layout.home),
         "LANG": "C.UTF-8",
+        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "UNICA_STATE": str(layout.state),
