@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar, Generic, TypeVar, overload
 
 from unica_sdk.client.cohorts import answer_words
@@ -110,6 +110,18 @@ class Apps(Listing[App]):
 
     def _name(self, item: App) -> str:
         return item.manifest.name
+
+    def newest(self, name: str, *, covered: Collection[str] = ()) -> App:
+        """Return the newest app of a name, one that is `covered` by a permit where there is one.
+
+        An app's identity is the hash of its bytes, so several may bear one name.
+
+        Raises:
+            NotFound: no app has that name; the hint lists those that exist.
+        """
+        named = [app for app in self if app.manifest.name == name] or [self[name]]
+        usable = [app for app in named if app.id in covered] or named
+        return max(usable, key=lambda app: tuple(map(int, app.manifest.version.split("."))))
 
     def _table(self) -> Table:
         return Table(

@@ -103,7 +103,7 @@ class Network:
             InvalidRequest: parameters out of bounds, or a quorum that cannot be met.
             PermitProblem: the permit does not cover the app or the data.
         """
-        chosen = self.apps[app] if isinstance(app, str) else app
+        chosen = self._app(app, cohort.permit) if isinstance(app, str) else app
         sites = len(cohort.sites)
         request = JobRequest(
             app=chosen.id,
@@ -116,6 +116,10 @@ class Network:
             seed=seed,
         )
         return JobHandle(self._gateway.post("/v1/jobs", Job, request.model_dump(mode="json")), self._gateway)
+
+    def _app(self, name: str, permit: str) -> App:
+        covered = {app for held in self.permits if held.permit.id == permit for app in held.permit.apps}
+        return self.apps.newest(name, covered=covered)
 
     def close(self) -> None:
         """Close the connection."""

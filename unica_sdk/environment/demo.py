@@ -12,8 +12,7 @@ from unica_sdk.client.display import figure
 from unica_sdk.client.network import Network, connect
 from unica_sdk.environment import service_user
 from unica_sdk.environment.layout import Layout
-from unica_sdk.errors import NotSignedIn, PermitProblem
-from unica_sdk.schemas.app import App
+from unica_sdk.errors import NotSignedIn
 from unica_sdk.schemas.job import Job
 from unica_sdk.schemas.metrics import Estimate
 
@@ -104,19 +103,10 @@ def _study(network: Network, *, rounds: int, console: Console) -> DemoOutcome:
     say(f"Count      {cohort.query.describe()}: {count.lower:,} to {upper} people")
     frozen = cohort.freeze()
     say(f"Freeze     {frozen.id[:17]}… at {', '.join(frozen.sites)} under {frozen.permit}")
-    job = network.submit(_permitted_app(network), cohort=frozen, rounds=rounds)
+    job = network.submit(APP, cohort=frozen, rounds=rounds)
     say(f"Submit     {APP} as job {job.id}, {rounds} rounds")
     job.watch(console=console)
     return DemoOutcome(job.refresh())
-
-
-def _permitted_app(network: Network) -> App:
-    """Return the newest app of the demonstration's name that a permit covers; older ones stay in the list."""
-    covered = {app for summary in network.permits if summary.active for app in summary.permit.apps}
-    apps = [app for app in network.apps if app.manifest.name == APP and app.id in covered]
-    if not apps:
-        raise PermitProblem(f"No permit covers the app {APP}.", hint="Run `unica down` and `unica up` again.")
-    return max(apps, key=lambda app: tuple(map(int, app.manifest.version.split("."))))
 
 
 def _figures(estimate: Estimate) -> dict[str, float | int]:
