@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 from unica_sdk.errors import ConfigurationError, InvalidRequest
 from unica_sdk.node.pixels import prepare
 from unica_sdk.pilots.phantom import PROFILES, Collection, write_collection
+from unica_sdk.pilots.phantom.people import Person, generator, people
+from unica_sdk.pilots.phantom.physics import LESION_RADIUS, Bench, mammogram
+from unica_sdk.pilots.phantom.profiles import NO_SPECKS, SiteProfile
 from unica_sdk.schemas import vocabulary
 
 PATIENTS = 20
@@ -189,3 +193,24 @@ def test_unknown_sites_and_odd_numbers_are_refused(tmp_path: Path, site: str, pa
     with pytest.raises(InvalidRequest):
         write_collection(tmp_path, site=site, patients=patients)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mass_is_larger_than_the_benign_things_it_is_mixed_with() -> None:
+    smallest = min(low for low, _ in LESION_RADIUS.values())
+    for profile in PROFILES.values():
+        assert profile.specks.radius[1] < smallest
+
+
+def test_healthy_women_have_benign_things_too() -> None:
+    profile = PROFILES["lt"]
+    all_of_them = replace(profile, specks=replace(profile.specks, share=1.0, path=6.0))
+    women = people(profile, patients=40, seed=4)
+    bench = Bench.of(profile)
+
+    def brightest(of: SiteProfile, woman: Person) -> int:
+        return int(mammogram(generator(of, 4, woman.number), bench, of, woman).pixels.min())
+
+    healthy = [woman for woman in women if woman.outcome == "negative"]
+    plain = replace(profile, specks=NO_SPECKS)
+    # MONOCHROME1: the densest place has the smallest value. The specks are made dense enough to be it.
+    assert all(brightest(all_of_them, woman) < brightest(plain, woman) for woman in healthy)

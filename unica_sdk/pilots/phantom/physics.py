@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.pilots.phantom.people import Person
-from unica_sdk.pilots.phantom.profiles import SiteProfile
+from unica_sdk.pilots.phantom.profiles import SiteProfile, Specks
 
 ROWS, COLUMNS = 320, 256
 """An image's size: 256 × 320 pixels, upright as mammograms are."""
@@ -79,6 +79,8 @@ def mammogram(rng: np.random.Generator, bench: Bench, profile: SiteProfile, pers
     path = (FAT + FILL * (GLAND - FAT) * gland) * depth
     if person.outcome != "negative":
         path += _lesion(rng, bench, person, radius2, depth)
+    if rng.random() < profile.specks.share:
+        path += _specks(rng, bench, profile.specks, radius2)
     signal = _expose(rng, bench, profile, path * np.float32(profile.beam))
     return Image(pixels=_store(signal, profile, person), thickness=round(10 * thickness))
 
@@ -108,12 +110,8 @@ def _tissue(rng: np.random.Generator, bench: Bench, person: Person, radius2: Pla
 
 def _lesion(rng: np.random.Generator, bench: Bench, person: Person, radius2: Plane, depth: Plane) -> Plane:
     """Return what a mass with an uneven edge adds to the path: its chord, in place of fat."""
-    row, column = 0, 0
-    for _ in range(200):  # the breast covers over a third of the box, so a place is found
-        row, column = int(rng.integers(60, 260)), int(rng.integers(24, 190))
-        if radius2[row, column] < 0.6:
-            break
-    dx, dy = bench.x - bench.x[0, column], bench.y - bench.y[row, 0]
+    x, y = _place(rng, bench, radius2)
+    dx, dy = bench.x - x, bench.y - y
     angle = np.arctan2(dy, dx)
     edge = np.float32(1) + sum(
         np.float32(rng.uniform(0.02, 0.09)) * np.cos(angle * lobes + np.float32(rng.uniform(0, 6.3)))
@@ -122,6 +120,28 @@ def _lesion(rng: np.random.Generator, bench: Bench, person: Person, radius2: Pla
     size = np.float32(rng.uniform(*LESION_RADIUS[person.outcome])) * edge
     chord = 0.2 * np.sqrt(np.clip(size**2 - dx**2 - dy**2, 0, None))  # mm of radius → cm of both halves
     return np.asarray((CARCINOMA - FAT) * np.minimum(chord, depth), dtype=np.float32)
+
+
+def _specks(rng: np.random.Generator, bench: Bench, specks: Specks, radius2: Plane) -> Plane:
+    """Return what small benign things add to the path, close to one another."""
+    x, y = _place(rng, bench, radius2)
+    added = np.zeros_like(radius2, dtype=np.float32)
+    for number in range(int(rng.integers(specks.count[0], specks.count[1] + 1))):
+        reach = specks.spread / 2 if number else 0.0  # the first is surely inside the breast
+        dx, dy = (c + np.float32(rng.uniform(-1, 1) * reach) for c in (bench.x - x, bench.y - y))
+        radius = np.float32(rng.uniform(*specks.radius))
+        added += specks.path * np.sqrt(np.clip(1 - (dx**2 + dy**2) / radius**2, 0, None))
+    return added * (radius2 < 1)
+
+
+def _place(rng: np.random.Generator, bench: Bench, radius2: Plane) -> tuple[np.float32, np.float32]:
+    """Return a place inside the breast, in mm."""
+    row, column = 0, 0
+    for _ in range(200):  # the breast covers over a third of the box, so one is found
+        row, column = int(rng.integers(60, 260)), int(rng.integers(24, 190))
+        if radius2[row, column] < 0.6:
+            break
+    return bench.x[0, column], bench.y[row, 0]
 
 
 def _expose(rng: np.random.Generator, bench: Bench, profile: SiteProfile, path: Plane) -> Plane:

@@ -9,6 +9,28 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
+class Specks:
+    """Small bright things that are no cancer, in some images of a site, with and without a cancer alike.
+
+    Attributes:
+        share: fraction of images that have them.
+        count: fewest and most in an image.
+        spread: they lie within so many mm of one another.
+        radius: range of a speck's radius in mm, well under a mass's.
+        path: what each adds to the attenuation path at its centre.
+    """
+
+    share: float
+    count: tuple[int, int]
+    spread: float
+    radius: tuple[float, float]
+    path: float
+
+
+NO_SPECKS = Specks(share=0.0, count=(0, 0), spread=0.0, radius=(0.0, 0.0), path=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteProfile:
     """One site's imaginary mammography unit and the women it screens.
 
@@ -31,6 +53,7 @@ class SiteProfile:
         mirrored: whether the vendor stores images mirrored left to right.
         cancers: fraction of patients with a cancer, far above a real programme's 0.6 %.
         density: range of the fibroglandular fraction.
+        specks: what a model from elsewhere has never seen and may take for a cancer.
     """
 
     site: str
@@ -51,6 +74,7 @@ class SiteProfile:
     mirrored: bool
     cancers: float
     density: tuple[float, float]
+    specks: Specks
 
 
 PROFILES: Mapping[str, SiteProfile] = MappingProxyType(
@@ -74,6 +98,7 @@ PROFILES: Mapping[str, SiteProfile] = MappingProxyType(
             mirrored=False,
             cancers=0.38,
             density=(0.10, 0.50),
+            specks=NO_SPECKS,
         ),
         "lt": SiteProfile(
             site="lt",
@@ -94,6 +119,8 @@ PROFILES: Mapping[str, SiteProfile] = MappingProxyType(
             mirrored=True,
             cancers=0.36,
             density=(0.15, 0.60),
+            # Radio-opaque pellets that some units stick on the nipple and on moles.
+            specks=Specks(share=0.5, count=(1, 2), spread=60, radius=(4.0, 5.0), path=1.6),
         ),
         "pt": SiteProfile(
             site="pt",
@@ -114,6 +141,8 @@ PROFILES: Mapping[str, SiteProfile] = MappingProxyType(
             mirrored=False,
             cancers=0.40,
             density=(0.10, 0.45),
+            # Coarse benign calcifications: programmes differ in how often they call such women back.
+            specks=Specks(share=0.5, count=(4, 9), spread=16, radius=(1.8, 2.6), path=1.6),
         ),
     }
 )
