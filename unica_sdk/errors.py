@@ -129,6 +129,7 @@ def error_tree() -> dict[str, type[UnicaError]]:
     todo: list[type[UnicaError]] = [UnicaError]
     while todo:
         kind = todo.pop()
-        found[kind.code] = kind
+        if "code" in vars(kind):  # a class without a code of its own is its parent to the outside
+            found[kind.code] = kind
         todo.extend(kind.__subclasses__())
     return dict(sorted(found.items()))
