@@ -51,11 +51,14 @@ class Cases:
         images: (n, rows, columns) float32 in [0, 1].
         labels: (n,) uint8, 1 where the case is positive.
         held_out: (n,) bool, True for cases never trained on; the split depends on the case alone.
+        tested: how many people the held-out cases are of, as the site's policy lets it be said; None where
+            the held-out people, or those of one class, are too few for any figure about them to leave.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.uint8]
     held_out: NDArray[np.bool_]
+    tested: Released | None = None
 
 
 class Site(Protocol):
