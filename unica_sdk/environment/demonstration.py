@@ -146,6 +146,8 @@ def _data(
     collection = write_collection(source / MAMMOGRAMS.name, site=place.site, patients=wanted, seed=SEED)
     if (known.get("collection"), known.get("version")) == (collection.digest, _index_version(home)):
         return
+    if known and collection.written:
+        say(f"Drew the synthetic mammograms for {place.name} anew: what they are drawn by changed.")
     samples = source / SAMPLES.name
     if not samples.exists():
         _copy_samples(samples)
