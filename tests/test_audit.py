@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,37 @@ def test_a_long_entry_is_still_the_last_one(tmp_path: Path) -> None:
     long = log.append(actor="alice", action="count", subject="x" * 20_000)
     assert log.head() == (long.digest(), 2)
     assert log.append(actor="alice", action="count", subject="next").previous == long.digest()
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"action":"count","actor":"al', b"x" * 9000])
+def test_a_line_torn_by_a_crash_is_passed_over_then_removed_and_told(tmp_path: Path, torn: bytes) -> None:
+    log = _filled(tmp_path / "audit.jsonl", 3)
+    head = log.head()
+    with log.path.open("ab") as file:
+        file.write(torn)
+    assert log.head() == head
+    assert log.verify() == 3
+    log.append(actor="alice", action="count", subject="after")
+    entries = list(log.entries())
+    assert [e.action for e in entries[3:]] == ["audit.torn_line_removed", "count"]
+    assert entries[3].detail == {"bytes": len(torn)}
+
+
+def _append_on_a_full_disk(path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with pytest.raises(AuditBroken, match="nothing was done"):
+        AuditLog(path).append(actor="alice", action="count", subject="too long for what is left")
+
+
+def test_a_full_disk_refuses_and_is_forgotten_when_there_is_room_again(tmp_path: Path) -> None:
+    log = _filled(tmp_path / "audit.jsonl", 2)
+    child = multiprocessing.get_context("fork").Process(target=_append_on_a_full_disk, args=(log.path,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert log.verify() == 2
+    assert log.append(actor="alice", action="count", subject="again").sequence == 3
 
 
 def _append_many(path: Path) -> None:

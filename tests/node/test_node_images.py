@@ -110,7 +110,7 @@ def test_an_app_gets_its_modality_with_known_labels_only(
         ("a2", True),
         ("b", False),
     ]
-    assert prepared.patients == 2
+    assert prepared.people.all == 2
     assert sorted(prepared.cases.labels.tolist()) == [0, 1, 1]
 
 
@@ -134,7 +134,7 @@ def test_cases_are_prepared_once_and_come_back_the_same(
     assert int(first.cases.labels.sum()) == 22
     for name in ("images", "labels", "held_out"):
         np.testing.assert_array_equal(getattr(first.cases, name), getattr(second.cases, name))
-    assert second.patients == 88
+    assert second.people.all == 88
 
 
 def test_a_file_that_is_gone_is_left_out_and_not_remembered_as_such(
@@ -147,8 +147,8 @@ def test_a_file_that_is_gone_is_left_out_and_not_remembered_as_such(
             without = prepare_cases(node, index, frozen, manifest)
         finally:
             away.rename(source)
-        assert (without.patients, without.unreadable, len(without.cases.labels)) == (87, 1, 87)
-        assert prepare_cases(node, index, frozen, manifest).patients == 88
+        assert (without.people.all, without.unreadable, len(without.cases.labels)) == (87, 1, 87)
+        assert prepare_cases(node, index, frozen, manifest).people.all == 88
 
 
 def test_another_label_or_new_data_is_another_cache(
@@ -170,7 +170,7 @@ def test_another_label_or_new_data_is_another_cache(
     ingest(node, folder, dataset="screening", title="t", description="d", synthetic=True, clinical=table)
     with Index.open(node.index_folder) as index:
         # Two tables now contradict each other about this patient, so nobody knows the label.
-        assert prepare_cases(node, index, frozen, manifest).patients == 87
+        assert prepare_cases(node, index, frozen, manifest).people.all == 87
     (place,) = node.cache_folder.iterdir()
     assert len([p for p in place.iterdir() if p.is_dir()]) == 1
 

@@ -343,6 +343,23 @@ def test_the_admitted_cases_are_those_of_the_snapshot(message: Message) -> None:
     assert cases.held_out.dtype == np.bool_
 
 
+@pytest.mark.parametrize("threshold", [3, 4, 5, 8, 12, 15, 20, 40])
+def test_no_figure_may_leave_about_few_people_of_either_class(
+    message: Message, set_policy: Callable[..., None], threshold: int
+) -> None:
+    set_policy(message.node, threshold=threshold, rounding=5)
+    cases = LocalSite(message.node).cases(message.send(), message.manifest)
+    # one image a patient in this collection, so that images are people
+    positive = int((cases.labels[cases.held_out] == 1).sum())
+    negative = int((cases.labels[cases.held_out] == 0).sum())
+    if min(positive, negative) < threshold:
+        assert cases.tested is None
+    else:
+        assert cases.tested is not None
+        assert cases.tested.n % 5 == 0
+        assert cases.tested.low <= positive + negative <= cases.tested.high
+
+
 def test_cases_that_can_no_longer_be_read_do_not_slip_below_the_minimum(message: Message) -> None:
     admission = message.send()
     with Index.open(message.node.index_folder) as index:

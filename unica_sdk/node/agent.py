@@ -18,8 +18,8 @@ import jwt
 from pydantic import TypeAdapter
 
 from unica_sdk.errors import UnicaError
+from unica_sdk.files import write_private
 from unica_sdk.node.answers import Answerer
-from unica_sdk.node.files import write_atomically
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import current_version
 from unica_sdk.schemas.catalogue import DatasetRecord
@@ -193,4 +193,4 @@ class Agent:
                 known=json.loads(known.canonical()),
                 told=json.loads(welcome.canonical()),
             )
-        write_atomically(path, welcome.canonical())
+        write_private(path, welcome.canonical())

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unica_sdk.errors import DataError, NotFound
-from unica_sdk.node.files import write_atomically
+from unica_sdk.files import write_private
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import PATIENTS, Index
 from unica_sdk.node.keys import SiteKey
@@ -130,7 +130,7 @@ def store(home: NodeHome, frozen: FrozenList) -> FrozenList:
     if path.exists():
         return load(home, frozen.id)
     home.snapshot_folder.mkdir(exist_ok=True, mode=0o700)
-    write_atomically(path, frozen.canonical())
+    write_private(path, frozen.canonical())
     return frozen
 
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unica_sdk.audit import AuditLog
 from unica_sdk.errors import ConfigurationError, InvalidRequest
-from unica_sdk.node.files import locked, write_atomically
+from unica_sdk.files import locked, write_private
 from unica_sdk.node.keys import SiteKey, make_key_files, read_engine_public_key, read_signing_key
 from unica_sdk.schemas.catalogue import NodeEnrolment
 from unica_sdk.schemas.contract import Digest
@@ -70,9 +70,9 @@ class NodeHome:
             identity = {"site": site, "name": name, "country": country}
             _enrolment(identity, home)
             if not home._policy_file.exists():
-                write_atomically(home._policy_file, policy_text(SitePolicy()).encode())
+                write_private(home._policy_file, policy_text(SitePolicy()).encode())
             # Last: a folder without it is not yet a node, and `create` may be run again.
-            write_atomically(home._node_file, _toml(identity).encode())
+            write_private(home._node_file, _toml(identity).encode())
         except OSError as err:
             raise ConfigurationError(
                 "The node's folder cannot be written.", where=str(folder), hint=err.strerror or ""
@@ -129,8 +129,12 @@ class NodeHome:
         path = self.folder / "site.key"
         try:
             return SiteKey(path.read_bytes())
-        except OSError as err:
-            raise ConfigurationError("The site key cannot be read.", where=str(path)) from err
+        except (OSError, ConfigurationError) as err:
+            raise ConfigurationError(
+                "The site key cannot be read.",
+                where=str(path),
+                hint="Restore it from a backup: every pseudonym and snapshot of this site hangs on it.",
+            ) from err
 
     def signing_key(self) -> Ed25519PrivateKey:
         """Return the key that signs the node's tokens for the gateway."""
@@ -151,8 +155,8 @@ class NodeHome:
             actor="operator", action="pin", subject=self.site, steward=steward_public.hex(),
             gateway=gateway_public.hex(),
         )  # fmt: skip
-        write_atomically(self.folder / "steward.pub", steward_public.hex().encode() + b"\n")
-        write_atomically(self.folder / "gateway.pub", gateway_public.hex().encode() + b"\n")
+        write_private(self.folder / "steward.pub", steward_public.hex().encode() + b"\n")
+        write_private(self.folder / "gateway.pub", gateway_public.hex().encode() + b"\n")
 
     def steward_key(self) -> Ed25519PublicKey:
         """Return the pinned key that permits must verify against."""
@@ -197,7 +201,7 @@ class NodeHome:
                     hint="Add the digest to approved_apps by hand.",
                 )
             self.audit.append(actor="operator", action="approve", subject=app)
-            write_atomically(self._policy_file, changed.encode())
+            write_private(self._policy_file, changed.encode())
 
     @property
     def _node_file(self) -> Path:

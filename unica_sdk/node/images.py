@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,9 @@ from unica_sdk.schemas.contract import canonical_json, sha256
 
 HELD_OUT_OF_256 = 64
 """A quarter of the patients is never trained on."""
+
+_CACHE_FORM = 2
+"""Raised when what is kept of prepared cases changes, so that older caches are not read."""
 
 _LABELLED = {
     "outcome": "outcome IS NOT NULL",
@@ -44,11 +47,20 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
+class People:
+    """True numbers of people behind prepared cases: all of them, and the held-out ones of each class."""
+
+    all: int
+    tested_positive: int
+    tested_negative: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """Cases ready for an app, the people they belong to, and how many files could not be read any more."""
 
     cases: Cases
-    patients: int
+    people: People
     unreadable: int
 
 
@@ -100,7 +112,12 @@ def prepare_cases(home: NodeHome, index: Index, frozen: FrozenList, manifest: Ap
 
 
 def _cache_name(index: Index, manifest: AppManifest) -> str:
-    meaning = [index.content, manifest.image.model_dump(), manifest.label.model_dump(mode="json")]
+    meaning = [
+        _CACHE_FORM,
+        index.content,
+        manifest.image.model_dump(),
+        manifest.label.model_dump(mode="json"),
+    ]
     digest = sha256(canonical_json(meaning)).removeprefix("sha256:")
     shape = f"{manifest.image.rows}x{manifest.image.columns}"
     return f"{manifest.image.modality}-{shape}-{manifest.label.field}-{digest[:32]}"
@@ -123,8 +140,19 @@ def _prepare(home: NodeHome, cases: list[Case], manifest: AppManifest) -> Prepar
             labels=np.array([case.positive for case in good], dtype=np.uint8),
             held_out=np.array([held_out(key, case.patient) for case in good], dtype=np.bool_),
         ),
-        patients=len({case.patient for case in good}),
+        people=_people(key, good),
         unreadable=len(cases) - len(good),
+    )
+
+
+def _people(key: SiteKey, cases: list[Case]) -> People:
+    positive = {case.patient for case in cases if case.positive}
+    everyone = {case.patient for case in cases}
+    tested = {patient for patient in everyone if held_out(key, patient)}
+    return People(
+        all=len(everyone),
+        tested_positive=len(tested & positive),
+        tested_negative=len(tested - positive),
     )
 
 
@@ -137,7 +165,7 @@ def _keep(ready: Path, prepared: Prepared) -> None:
     _save(aside / "images.npy", prepared.cases.images)
     _save(aside / "labels.npy", prepared.cases.labels)
     _save(aside / "held_out.npy", prepared.cases.held_out)
-    _save(aside / "patients.npy", np.array(prepared.patients))
+    _save(aside / "people.npy", np.array(astuple(prepared.people)))
     aside.replace(ready)
 
 
@@ -156,4 +184,6 @@ def _load(ready: Path) -> Prepared:
         labels=np.load(ready / "labels.npy", allow_pickle=False),
         held_out=np.load(ready / "held_out.npy", allow_pickle=False),
     )
-    return Prepared(cases=cases, patients=int(np.load(ready / "patients.npy")), unreadable=0)
+    everyone, positive, negative = np.load(ready / "people.npy", allow_pickle=False).tolist()
+    people = People(all=everyone, tested_positive=positive, tested_negative=negative)
+    return Prepared(cases=cases, people=people, unreadable=0)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from unica_sdk.errors import DataError, NotFound
-from unica_sdk.node.files import locked, sync_file, sync_folder, write_atomically
+from unica_sdk.files import locked, sync, write_private
 from unica_sdk.schemas import vocabulary
 
 KEPT_VERSIONS = 3
@@ -321,10 +321,10 @@ def _finish(connection: duckdb.DuckDBPyConnection, *, version: int, content: str
 
 def _swap_in(index_folder: Path, aside: Path, version: int) -> None:
     published = index_folder / f"v{version:04d}.duckdb"
-    sync_file(aside)
+    sync(aside)
     aside.replace(published)
-    sync_folder(index_folder)
-    write_atomically(index_folder / "CURRENT", published.name.encode() + b"\n")
+    sync(index_folder)
+    write_private(index_folder / "CURRENT", published.name.encode() + b"\n")
     for old in sorted(index_folder.glob("v*.duckdb"), key=_number_of)[:-KEPT_VERSIONS]:
         old.unlink()
 

@@ -12,8 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from unica_sdk.errors import ConfigurationError
+from unica_sdk.files import write_new
 
 SITE_KEY_BYTES = 32
+
+_REPLACE = (
+    "Restore it from a backup, or remove it, make a new one and have the hub's operator enrol the site again."
+)
 
 
 class SiteKey:
@@ -53,9 +58,9 @@ def make_key_files(folder: Path) -> None:
 
     A site key that is lost cannot be made again: every pseudonym and snapshot hangs on it.
     """
-    _write_new(folder / "site.key", os.urandom(SITE_KEY_BYTES))
-    _write_new(folder / "signing.key", _pem(Ed25519PrivateKey.generate()))
-    _write_new(folder / "engine.key", _openssh(ec.generate_private_key(ec.SECP384R1())))
+    write_new(folder / "site.key", os.urandom(SITE_KEY_BYTES))
+    write_new(folder / "signing.key", _pem(Ed25519PrivateKey.generate()))
+    write_new(folder / "engine.key", _openssh(ec.generate_private_key(ec.SECP384R1())))
 
 
 def read_signing_key(path: Path) -> Ed25519PrivateKey:
@@ -67,7 +72,9 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as err:
-        raise ConfigurationError("The node's signing key cannot be read.", where=str(path)) from err
+        raise ConfigurationError(
+            "The node's signing key cannot be read.", where=str(path), hint=_REPLACE
+        ) from err
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigurationError("The node's signing key is not an Ed25519 key.", where=str(path))
     return key
@@ -82,7 +89,9 @@ def read_engine_public_key(path: Path) -> str:
     try:
         key = serialization.load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as err:
-        raise ConfigurationError("The node's engine key cannot be read.", where=str(path)) from err
+        raise ConfigurationError(
+            "The node's engine key cannot be read.", where=str(path), hint=_REPLACE
+        ) from err
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return public.decode()
 
@@ -97,14 +106,3 @@ def _openssh(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

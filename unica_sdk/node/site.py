@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,10 +21,10 @@ from unica_sdk.federation.ports import Admission, Cases, Refusal, Task
 from unica_sdk.node.cohort import FrozenList, load
 from unica_sdk.node.disclosure import protect
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.images import cases_of, prepare_cases
+from unica_sdk.node.images import People, cases_of, prepare_cases
 from unica_sdk.node.index import Index
 from unica_sdk.schemas.app import AppManifest
-from unica_sdk.schemas.cohort import Released
+from unica_sdk.schemas.cohort import Released, Suppressed
 from unica_sdk.schemas.job import FailureCode
 from unica_sdk.schemas.permit import Permit
 from unica_sdk.schemas.policy import SitePolicy
@@ -110,16 +111,39 @@ class LocalSite:
         frozen = load(self.home, admission.snapshot)
         with Index.open(self.home.index_folder) as index:
             prepared = prepare_cases(self.home, index, frozen, manifest)
+            version = index.version
         self._write(
             "cases",
             admission.ticket.job,
             images=len(prepared.cases.labels),
-            patients=prepared.patients,
+            patients=prepared.people.all,
             unreadable=prepared.unreadable,
         )
-        if prepared.patients < _required(self.home.policy(), manifest):
+        policy = self.home.policy()
+        if prepared.people.all < _required(policy, manifest):
             raise Refusal(FailureCode.TOO_FEW_CASES, f"{prepared.unreadable} files could not be read")
-        return prepared.cases
+        tested = self._tested(prepared.people, frozen, manifest, policy, index_version=version)
+        return replace(prepared.cases, tested=tested)
+
+    def _tested(
+        self,
+        people: People,
+        frozen: FrozenList,
+        manifest: AppManifest,
+        policy: SitePolicy,
+        *,
+        index_version: int,
+    ) -> Released | None:
+        """Return how many people a figure would be about, or None where it would be about too few.
+
+        A rank statistic over a small class gives its size and its cases' places away, so each class must
+        pass by itself.
+        """
+        question = b"tested\0" + _question(frozen, manifest)
+        numbers = (people.tested_positive, people.tested_negative)
+        answers = [self._protect(n, policy, question, index_version) for n in (*numbers, sum(numbers))]
+        released = [answer for answer in answers if isinstance(answer, Released)]
+        return released[-1] if len(released) == len(answers) else None
 
     def _admission(
         self,
@@ -196,17 +220,22 @@ class LocalSite:
         except UnicaError as err:
             raise Refusal(FailureCode.COHORT_UNKNOWN, str(err)) from err
         required = _required(policy, manifest)
-        protected = protect(
-            people,
-            policy=policy,
-            site=self.name,
-            key=self.home.site_key(),
-            question=frozen.id.encode() + b"\0" + manifest.canonical(),
-            index_version=version,
-        )
+        protected = self._protect(people, policy, _question(frozen, manifest), version)
         if people < required or not isinstance(protected, Released):
             raise Refusal(FailureCode.TOO_FEW_CASES, f"{people} people of {required}")
         return protected
+
+    def _protect(
+        self, n: int, policy: SitePolicy, question: bytes, index_version: int
+    ) -> Released | Suppressed:
+        return protect(
+            n,
+            policy=policy,
+            site=self.name,
+            key=self.home.site_key(),
+            question=question,
+            index_version=index_version,
+        )
 
     def _write(self, action: str, subject: str, **detail: Any) -> None:
         try:
@@ -227,6 +256,10 @@ def _parameters(
     except (InvalidRequest, ValueError, TypeError) as err:
         # What is not JSON has no digest, so it is not what the ticket was made for.
         raise Refusal(FailureCode.PARAMETERS_INVALID, str(err)) from err
+
+
+def _question(frozen: FrozenList, manifest: AppManifest) -> bytes:
+    return frozen.id.encode() + b"\0" + manifest.canonical()
 
 
 def _required(policy: SitePolicy, manifest: AppManifest) -> int:
