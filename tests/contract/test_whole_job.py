@@ -137,8 +137,19 @@ def test_the_same_seed_gives_the_same_model(network: Network, result: Result) ->
         ({"parameters": {"unknown": 1}}, InvalidRequest),
         ({"quorum": 9}, InvalidRequest),
         ({"rounds": 1000}, InvalidRequest),
+        ({"rounds": 0}, InvalidRequest),
+        ({"deadline": 1}, InvalidRequest),
+        ({"seed": -1}, InvalidRequest),
     ],
-    ids=["out-of-bounds", "unknown-parameter", "quorum-too-large", "too-many-rounds"],
+    ids=[
+        "out-of-bounds",
+        "unknown-parameter",
+        "quorum-too-large",
+        "too-many-rounds",
+        "no-round",
+        "no-time",
+        "negative-seed",
+    ],
 )
 def test_a_job_that_cannot_be_is_refused_before_it_starts(
     network: Network, changes: dict[str, object], error: type[Exception]

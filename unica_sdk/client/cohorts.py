@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from unica_sdk.client.display import Shown, Table
+from unica_sdk.client.transport import invalid_request
 from unica_sdk.errors import InvalidRequest, PermitProblem
 from unica_sdk.schemas.cohort import (
     AgeRange,
@@ -46,11 +45,8 @@ def build_query(**criteria: Any) -> CohortQuery:
             typed[name] = (value,)
         elif value is not None:
             typed[name] = value
-    try:
+    with invalid_request(hint=_KNOWN):
         return CohortQuery(**typed)
-    except ValidationError as err:
-        problem, where = _first_problem(err)
-        raise InvalidRequest(problem, where=where, hint=_KNOWN) from err
 
 
 class Cohort(Shown):
@@ -189,12 +185,6 @@ def answer_words(answer: CountAnswer) -> tuple[str, str]:
 
 
 _KNOWN = "Criteria: sex, diagnosis, outcome, modality, body_part, manufacturer, age=(low, high), sites."
-
-
-def _first_problem(err: ValidationError) -> tuple[str, str]:
-    first = err.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return first["msg"].removeprefix("Value error, "), where
 
 
 def _age(value: Any) -> Any:

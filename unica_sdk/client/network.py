@@ -10,7 +10,7 @@ from typing import Any, Self
 from unica_sdk.client.cohorts import Cohort, Frozen, build_query
 from unica_sdk.client.jobs import JobHandle, Jobs
 from unica_sdk.client.listings import Apps, Catalogue, Nodes, Permits
-from unica_sdk.client.transport import Gateway, open_gateway
+from unica_sdk.client.transport import Gateway, invalid_request, open_gateway
 from unica_sdk.schemas.app import App
 from unica_sdk.schemas.catalogue import NodeStatus
 from unica_sdk.schemas.identity import Session
@@ -105,16 +105,17 @@ class Network:
         """
         chosen = self._app(app, cohort.permit) if isinstance(app, str) else app
         sites = len(cohort.sites)
-        request = JobRequest(
-            app=chosen.id,
-            cohort=cohort.id,
-            permit=cohort.permit,
-            parameters=parameters or {},
-            rounds=rounds,
-            quorum=quorum if quorum is not None else max(min(sites, 2), sites - 1),
-            deadline=deadline,
-            seed=seed,
-        )
+        with invalid_request():
+            request = JobRequest(
+                app=chosen.id,
+                cohort=cohort.id,
+                permit=cohort.permit,
+                parameters=parameters or {},
+                rounds=rounds,
+                quorum=quorum if quorum is not None else max(min(sites, 2), sites - 1),
+                deadline=deadline,
+                seed=seed,
+            )
         return JobHandle(self._gateway.post("/v1/jobs", Job, request.model_dump(mode="json")), self._gateway)
 
     def _app(self, name: str, permit: str) -> App:

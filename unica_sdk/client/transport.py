@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -79,6 +81,21 @@ def _raised(response: httpx.Response, where: str) -> UnicaError:
         return kind(error["message"], where=error.get("where") or where, hint=error.get("hint", ""))
     except (ValueError, KeyError, TypeError):
         return Unavailable(f"The gateway answered {response.status_code}.", where=where, hint=_UP)
+
+
+@contextmanager
+def invalid_request(*, hint: str = "") -> Iterator[None]:
+    """Turn a contract's refusal into the error a person reads: the first problem, and where it is.
+
+    Raises:
+        InvalidRequest: what was asked does not fit the contract.
+    """
+    try:
+        yield
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequest(first["msg"].removeprefix("Value error, "), where=where, hint=hint) from err
 
 
 def open_gateway(gateway: str | None = None, token: str | None = None) -> Gateway:

@@ -87,6 +87,8 @@ def add_permit(layout: Layout, file: Path) -> str:
 def verify_audits(layout: Layout) -> Iterator[str]:
     """Verify every chain, and that hub and nodes remember each other's heads; yield a line for each.
 
+    What each side was told is read before any chain, so that what is written meanwhile is no false alarm.
+
     Raises:
         AuditBroken: a chain does not hold, or one side's audit lacks what it told the other.
     """
@@ -95,18 +97,25 @@ def verify_audits(layout: Layout) -> Iterator[str]:
         told_by_site = {
             name: (row.audit_head, row.audit_length) for name, row in store.sites().items() if row.audit_head
         }
+    folders = sorted((layout.state / "nodes").iterdir())
+    told_by_hub = {folder.name: _remembered(folder) for folder in folders}
     entries = list(hub_audit(layout).entries())
     yield f"gateway: {len(entries)} entries, chained"
-    for folder in sorted((layout.state / "nodes").iterdir()):
+    yield f"hub sign-ins: {AuditLog(layout.hub / 'audit.jsonl').verify()} entries, chained"
+    for folder in folders:
         own = list(AuditLog(folder / "audit.jsonl").entries())
         yield f"{folder.name}: {len(own)} entries, chained"
         head, length = told_by_site.get(folder.name, (GENESIS, 0))
         _require(own, head, length, whose=f"the audit of {folder.name}", told="the hub")
-        memory = folder / "hub-audit.json"
-        if memory.exists():
-            known = Welcome.model_validate_json(memory.read_bytes())
+        known = told_by_hub[folder.name]
+        if known is not None:
             _require(entries, known.audit_head, known.audit_length, whose="the hub's audit", told=folder.name)
             yield f"{folder.name} and gateway agree about each other"
+
+
+def _remembered(folder: Path) -> Welcome | None:
+    memory = folder / "hub-audit.json"
+    return Welcome.model_validate_json(memory.read_bytes()) if memory.exists() else None
 
 
 def _require(
