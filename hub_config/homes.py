@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from unica_sdk.errors import ConfigurationError
+from unica_sdk.files import write_private
 
 
 def prepare(home: Path, *, notebooks: Path, ledger: Path) -> tuple[str, ...]:
@@ -36,9 +37,7 @@ def prepare(home: Path, *, notebooks: Path, ledger: Path) -> tuple[str, ...]:
                 handed_out[source.name] = edition
                 written.append(source.name)
         if written:
-            draft = ledger.with_suffix(".new")
-            draft.write_text(json.dumps(handed_out, indent=2), encoding="utf-8")
-            draft.replace(ledger)
+            write_private(ledger, json.dumps(handed_out, indent=2).encode())
     except OSError as err:
         raise ConfigurationError(
             "A home folder could not be prepared.",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import json
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from unica_sdk.errors import ConfigurationError, InvalidRequest, NotFound
+from unica_sdk.files import locked, write_private
 from unica_sdk.schemas.contract import Contract, Moment, Name, Names
 
 GROUPS = ("researchers", "trainees", "managers", "stewards", "auditors", "operators")
@@ -59,8 +57,7 @@ class Registry:
     """The people of one environment. Every change replaces the file at once; readers never see half of it.
 
     Example:
-        >>> import tempfile
-        >>> registry = Registry(Path(tempfile.mkdtemp()) / "registry.json")
+        >>>         >>> registry = Registry(Path(tempfile.mkdtemp()) / "registry.json")
         >>> registry.add("alice", password="correct horse battery", groups=["researchers"]).groups
         ('researchers',)
         >>> registry.check("alice", "correct horse battery").name
@@ -146,8 +143,8 @@ class Registry:
     def _change(self, change: Callable[[dict[str, Account]], dict[str, Account]]) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(self.path.with_suffix(".lock")):
-                _replace(self.path, change(self._read()))
+            with locked(self.path.with_suffix(".lock")):
+                write_private(self.path, _document(change(self._read())))
         except OSError as err:
             raise ConfigurationError(
                 "The registry of people cannot be written.",
@@ -212,25 +209,6 @@ def _check_new(
         raise InvalidRequest("The expiry has no time zone.", hint="Give it in UTC.")
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, accounts: Mapping[str, Account]) -> None:
-    document = {name: account.model_dump(mode="json") for name, account in sorted(accounts.items())}
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".registry-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+def _document(accounts: Mapping[str, Account]) -> bytes:
+    people = {name: account.model_dump(mode="json") for name, account in sorted(accounts.items())}
+    return json.dumps(people, indent=2).encode() + b"\n"

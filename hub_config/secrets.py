@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets as random
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unica_sdk.errors import ConfigurationError
+from unica_sdk.files import write_new
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,7 @@ def ensure(state: Path) -> HubSecrets:
 def _ensure(path: Path) -> str:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _write_new(path, random.token_hex(32))
+        write_new(path, random.token_hex(32).encode() + b"\n")
         mode = stat.S_IMODE(path.stat().st_mode)
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as err:
@@ -67,20 +66,3 @@ def _ensure(path: Path) -> str:
             "A token of the hub is empty.", where=str(path), hint="Delete it and start again."
         )
     return token
-
-
-def _write_new(path: Path, token: str) -> None:
-    """Write a whole file or none: a second process never reads half a token."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{random.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link, unlike rename, fails where the other process was first.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

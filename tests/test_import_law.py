@@ -13,12 +13,13 @@ SDK = ROOT / "unica_sdk"
 ZONES = {
     "errors": set(),
     "schemas": {"errors"},
-    "audit": {"errors", "schemas"},
+    "files": {"errors"},
+    "audit": {"errors", "schemas", "files"},
     "evaluation": {"errors", "schemas"},
-    "client": {"errors", "schemas", "evaluation", "audit"},
-    "gateway": {"errors", "schemas", "evaluation", "audit", "federation.ports"},
-    "node": {"errors", "schemas", "audit", "federation.ports"},
-    "federation": {"errors", "schemas", "evaluation", "audit"},
+    "client": {"errors", "schemas", "evaluation", "audit", "files"},
+    "gateway": {"errors", "schemas", "evaluation", "audit", "files", "federation.ports"},
+    "node": {"errors", "schemas", "audit", "files", "federation.ports"},
+    "federation": {"errors", "schemas", "evaluation", "audit", "files"},
     "pilots": {"errors", "schemas", "federation.app"},
 }
 """What each zone may import of ours besides itself; the parts that compose them are not listed."""

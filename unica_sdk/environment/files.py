@@ -1,32 +1,21 @@
-"""Small files that are either whole or absent."""
+"""Small JSON files of the state folder, for its owner alone."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from unica_sdk.errors import ConfigurationError
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read; readers see the old one or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+from unica_sdk.files import write_private
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON for its owner alone."""
+    """Write a value as JSON; readers see the old file or the new one.
+
+    Raises:
+        OSError: it could not be written.
+    """
     write_private(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from unica_sdk.environment import processes
 from unica_sdk.environment.files import read_json
 from unica_sdk.environment.layout import Layout
 from unica_sdk.environment.supervisor import Part, PartState, Supervisor
-from unica_sdk.errors import ConfigurationError, Unavailable
+from unica_sdk.errors import Unavailable
+from unica_sdk.files import locked
 
 STOP_GRACE = 40.0
 """Seconds the supervisor has to end its parts in order before it is ended itself."""
@@ -30,7 +29,8 @@ def supervise(
     Raises:
         ConfigurationError: it has one already.
     """
-    with _lock(layout.run / "supervisor.lock", wait=False):
+    taken = "This state folder has a supervisor already."
+    with locked(layout.run / "supervisor.lock", taken=taken):
         Supervisor(
             parts,
             environment=layout.id,
@@ -44,7 +44,7 @@ def supervise(
 @contextmanager
 def alone(layout: Layout) -> Iterator[None]:
     """Keep other `unica up` and `unica down` of the same state folder waiting."""
-    with _lock(layout.run / "operation.lock", wait=True):
+    with locked(layout.run / "operation.lock"):
         yield
 
 
@@ -163,16 +163,3 @@ def _recorded(layout: Layout, what: str) -> list[Any]:
     entries = known.get(what)
     stamps = [processes.Stamp.read(entry) for entry in (entries if isinstance(entries, list) else [entries])]
     return [process for stamp in stamps if stamp and (process := stamp.process())]
-
-
-@contextmanager
-def _lock(path: Path, *, wait: bool) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as err:
-            raise ConfigurationError("This state folder has a supervisor already.", where=str(path)) from err
-        yield
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import ValidationError
 
 from unica_sdk.errors import ConfigurationError, DataError
+from unica_sdk.files import write_new
 from unica_sdk.schemas.permit import Permit
 from unica_sdk.schemas.signing import SignedDocument
 
@@ -24,11 +24,7 @@ def make_key(path: Path) -> Ed25519PrivateKey:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-    except FileExistsError:
-        pass
+        write_new(path, pem)
     except OSError as err:
         raise ConfigurationError(f"The key cannot be written: {err.strerror}.", where=str(path)) from err
     return read_key(path)
@@ -43,7 +39,11 @@ def read_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as err:
-        raise ConfigurationError("The steward's key cannot be read.", where=str(path)) from err
+        raise ConfigurationError(
+            "The steward's key cannot be read.",
+            where=str(path),
+            hint="Restore it from a backup; with a new key, every permit must be signed again.",
+        ) from err
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigurationError("The steward's key is not an Ed25519 key.", where=str(path))
     return key

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from unica_sdk.environment import demonstration, lifecycle, preflight, service_user
-from unica_sdk.environment.files import write_json, write_private
+from unica_sdk.environment.files import write_json
 from unica_sdk.environment.layout import Layout
 from unica_sdk.environment.ports import DEFAULT_PORT, Ports
 from unica_sdk.environment.supervisor import PartState
+from unica_sdk.files import write_new, write_private
 
 Say = Callable[[str], None]
 
@@ -104,8 +105,7 @@ def _prepare_engine(layout: Layout, ports: Ports) -> None:
 
     launch = run_superlink(layout.engine, port=ports.superlink)
     write_json(layout.superlink_command, {"command": launch.command})
-    if not layout.engine_secret.exists():
-        write_private(layout.engine_secret, secrets.token_hex(32).encode())
+    write_new(layout.engine_secret, secrets.token_hex(32).encode())
 
 
 def _running(layout: Layout) -> Welcome:

@@ -5,13 +5,13 @@ A file holds 32 raw bytes in hex. The steward's private key is never here.
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from unica_sdk.errors import ConfigurationError
+from unica_sdk.files import write_new, write_private
 
 
 def ensure_ticket_key(path: Path) -> Ed25519PrivateKey:
@@ -26,8 +26,14 @@ def ensure_ticket_key(path: Path) -> Ed25519PrivateKey:
         >>> ensure_ticket_key(path).private_bytes_raw() == ensure_ticket_key(path).private_bytes_raw()
         True
     """
-    if not path.exists():
-        _write_new(path, Ed25519PrivateKey.generate().private_bytes_raw())
+    try:
+        write_new(path, _line(Ed25519PrivateKey.generate().private_bytes_raw()))
+    except OSError as err:
+        raise ConfigurationError(
+            "The gateway's ticket key cannot be written.",
+            where=str(path),
+            hint="The folder must belong to the service user.",
+        ) from err
     return read_ticket_key(path)
 
 
@@ -61,7 +67,11 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 def write_public_key(path: Path, key: Ed25519PublicKey) -> None:
     """Write a public key where `read_public_key` finds it."""
-    path.write_text(key.public_bytes_raw().hex() + "\n", encoding="ascii")
+    write_private(path, _line(key.public_bytes_raw()))
+
+
+def _line(raw: bytes) -> bytes:
+    return raw.hex().encode() + b"\n"
 
 
 def _read(path: Path) -> bytes:
@@ -80,20 +90,3 @@ def _unreadable(path: Path) -> ConfigurationError:
         where=str(path),
         hint="It is one line of 64 hex digits, owned by the service user.",
     )
-
-
-def _write_new(path: Path, raw: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(raw.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    except OSError as err:
-        raise ConfigurationError(
-            "The gateway's ticket key cannot be written.",
-            where=str(path),
-            hint="The folder must belong to the service user.",
-        ) from err

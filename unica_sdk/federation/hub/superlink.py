@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from unica_sdk.errors import ConfigurationError
 from unica_sdk.federation import adapter
+from unica_sdk.files import write_new, write_private
 
 SECRET = "superexec.secret"  # noqa: S105 - a file name
 CERTIFICATE = "superlink.crt"
@@ -48,12 +49,13 @@ def prepare(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (folder / SECRET).exists():
-            _write_private(folder / SECRET, secrets.token_bytes(32))
+        write_new(folder / SECRET, secrets.token_bytes(32))
         if not (folder / CERTIFICATE).exists() or not (folder / KEY).exists():
             key, certificate = _self_signed()
-            _write_private(folder / KEY, key)
-            (folder / CERTIFICATE).write_bytes(certificate)
+            # The certificate last: while it is missing, both are made again.
+            (folder / CERTIFICATE).unlink(missing_ok=True)
+            write_private(folder / KEY, key)
+            write_private(folder / CERTIFICATE, certificate)
     except OSError as err:
         raise ConfigurationError(
             "The engine's folder cannot be written.",
@@ -77,12 +79,6 @@ def run_superlink(folder: Path, *, port: int, host: str = "127.0.0.1") -> Launch
     )
     environment = dict(os.environ) | adapter.environment(folder / "flwr")
     return Launch(command=command, environment=environment)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
 
 
 def _self_signed() -> tuple[bytes, bytes]:
