@@ -44,11 +44,13 @@ class WritingEngine:
     started: list[tuple[JobOrder, bytes]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     refuses: bool = False
+    before_refusing: Callable[[], object] = lambda: None
     asked: threading.Event = field(default_factory=threading.Event)
     told_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self, order: JobOrder, bundle: bytes) -> None:
         if self.refuses:
+            self.before_refusing()
             raise ConnectionError("the engine is away")
         self.started.append((order, bundle))
         self.asked.set()

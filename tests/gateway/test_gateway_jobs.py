@@ -291,6 +291,32 @@ def test_a_job_taken_in_before_a_crash_is_handed_over_after_it(world: World) -> 
     asyncio.run(go())
 
 
+def test_a_job_queued_before_a_crash_is_handed_over_again_as_it_was_signed(world: World) -> None:
+    async def go() -> None:
+        await queued(world)
+        # As after a crash between the two: queued on disk, and perhaps never with the engine.
+        world.gateway.jobs.resume()
+        await until(lambda: len(world.engine.started) == 2)
+        first, second = world.engine.started
+        assert first == second
+
+    asyncio.run(go())
+
+
+def test_a_job_that_the_engine_works_on_is_not_ended_by_a_second_hand_over(world: World) -> None:
+    async def go() -> None:
+        job = await queued(world)
+        world.engine.refuses = True
+        world.engine.before_refusing = lambda: world.gateway.jobs.report(
+            job, JobUpdate(text="Round 1.", state=JobState.RUNNING)
+        )
+        world.gateway.jobs.resume()
+        await asyncio.to_thread(world.gateway.jobs.close)
+        assert (await shown(world, job)).state is JobState.RUNNING
+
+    asyncio.run(go())
+
+
 def reset(world: World, job: str) -> None:
     """Put a job back to submitted, as it stood on disk before it was handed over."""
     from sqlalchemy import update

@@ -46,6 +46,9 @@ TICKET_GRACE = timedelta(minutes=5)
 WATCHDOG_GRACE = timedelta(seconds=30)
 """How long after its deadline a job is ended here, where the engine has not."""
 
+_BEFORE_THE_ENGINE = (JobState.SUBMITTED, JobState.CHECKING, JobState.QUEUED)
+"""The states of a job that the engine has not reported on yet."""
+
 
 class JobDesk:
     """Takes jobs in, and sees to it that each reaches a final state."""
@@ -137,8 +140,8 @@ class JobDesk:
         return self._advance(job_id, update, actor="engine")[1]
 
     def resume(self) -> None:
-        """Take up the jobs that an earlier process of the gateway took in and did not hand over."""
-        for job_id in self._store.jobs.unfinished(states=(JobState.SUBMITTED, JobState.CHECKING)):
+        """Take up the jobs that an earlier process of the gateway took in and may not have handed over."""
+        for job_id in self._store.jobs.unfinished(states=_BEFORE_THE_ENGINE):
             self._threads.submit(self._launch, job_id)
 
     def sweep(self) -> None:
@@ -150,12 +153,8 @@ class JobDesk:
     def _launch(self, job_id: str) -> None:
         """Check once more, sign the ticket, hand over. Runs in a thread; whatever happens ends in a state."""
         try:
-            update = JobUpdate(text="Checking permit, app and cohort.", state=JobState.CHECKING)
-            if not self._advance(job_id, update)[1]:
-                return
-            order, due = self._order(job_id)
-            update = JobUpdate(text="Checked; handed to the engine.", state=JobState.QUEUED)
-            if not self._advance(job_id, update, order=order, due=due)[1]:
+            order = self._checked(job_id)
+            if order is None:
                 return
             self._engine.start(order, self._store.bundle(order.app))
             if self._store.jobs.get(job_id).state.final:
@@ -165,7 +164,21 @@ class JobDesk:
         except Exception:
             # A thread has nobody to raise to: the job must say it, and the operator's log must say why.
             _log.exception("The job %s could not be started", job_id)
-            self._fail(job_id, FailureCode.ENGINE, "The engine did not take the job.")
+            if self._store.jobs.get(job_id).state in _BEFORE_THE_ENGINE:
+                self._fail(job_id, FailureCode.ENGINE, "The engine did not take the job.")
+
+    def _checked(self, job_id: str) -> JobOrder | None:
+        """Return the order of a job once that is checked and signed; None where the job is over."""
+        if self._store.jobs.get(job_id).state is JobState.QUEUED:
+            # An earlier process stopped while it handed this over. The engine runs a job once, however often
+            # it is given it, and the ticket is as it was signed.
+            return self._store.jobs.order(job_id)
+        update = JobUpdate(text="Checking permit, app and cohort.", state=JobState.CHECKING)
+        if not self._advance(job_id, update)[1]:
+            return None
+        order, due = self._order(job_id)
+        update = JobUpdate(text="Checked; handed to the engine.", state=JobState.QUEUED)
+        return order if self._advance(job_id, update, order=order, due=due)[1] else None
 
     def _stop(self, job_id: str) -> None:
         try:
