@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browser import free_ports
 from hypothesis import HealthCheck, settings
+from whole_environment import WholeEnvironment
 
 # Property tests judge results, never speed: two shared cores make any stopwatch flaky.
 settings.register_profile(
@@ -34,3 +36,14 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     yield
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[WholeEnvironment]:
+    """A running environment in a state folder of its own, as `unica up` makes it; nothing of it is left."""
+    environment = WholeEnvironment(port=free_ports(1)[0])
+    try:
+        environment.up()
+        yield environment
+    finally:
+        environment.remove()

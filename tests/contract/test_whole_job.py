@@ -4,17 +4,13 @@ import io
 
 import pytest
 from rich.console import Console
+from whole_environment import PATIENTS
 
 from unica_sdk.client.jobs import JobHandle, Result
 from unica_sdk.client.network import Network
 from unica_sdk.errors import InvalidRequest, NotFound, PermitProblem, UnknownTerm
 from unica_sdk.schemas.cohort import Released, Suppressed
 from unica_sdk.schemas.job import JobState, ParticipantState
-
-
-@pytest.fixture(scope="session")
-def network(local_network: Network) -> Network:
-    return local_network
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +49,7 @@ def test_a_count_is_a_range_that_holds_the_truth(network: Network) -> None:
     count = network.cohort(modality="MG").count()
     assert all(isinstance(a, Released) for a in count.answers)
     assert count.upper is not None
-    assert count.lower <= 3 * 80 <= count.upper
+    assert count.lower <= 3 * PATIENTS <= count.upper
     assert count.lower < count.upper
 
 
@@ -92,6 +88,7 @@ def test_a_job_ends_with_figures_of_every_site(result: Result) -> None:
     assert result.job.state is JobState.COMPLETED
     assert {p.state for p in result.participants} == {ParticipantState.COMPLETED}
     assert len(result.history) == 2
+    assert sorted(result.sites) == ["gr", "lt", "pt"]
     assert result.pooled is not None
     auc = result.pooled.auc
     assert auc.low <= auc.value <= auc.high

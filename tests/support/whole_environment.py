@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PATIENTS = 120
-"""Synthetic women at each site: enough for a job, few enough to draw in seconds."""
+PATIENTS = 300
+"""Synthetic women at each site: enough for figures to leave, few enough to draw in seconds."""
 
 
 class WholeEnvironment:
