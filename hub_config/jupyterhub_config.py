@@ -69,7 +69,7 @@ c.JupyterHub.services = [
         "oauth_client_allowed_scopes": list(roles.SERVICE_PAGES),
         # The gateway runs under the supervisor, not under the hub: do not hold up the start for it.
         "timeout": 1,
-        "info": {"title": "Records", "text": "Catalogue, permits and audit."},
+        "info": {"title": "Records", "text": "Your permits and jobs, and the state of the sites."},
     },
     {
         "name": roles.DASHBOARDS_SERVICE,

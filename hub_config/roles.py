@@ -34,9 +34,10 @@ POWERS: Mapping[str, tuple[str, ...]] = {
 ENTRANCES: Mapping[str, tuple[str, ...]] = {
     "researchers": (GATEWAY_SERVICE,),
     "trainees": (),
-    "managers": (GATEWAY_SERVICE, DASHBOARDS_SERVICE),
+    "managers": (DASHBOARDS_SERVICE,),
     "stewards": (GATEWAY_SERVICE,),
-    "auditors": (GATEWAY_SERVICE,),
+    # Auditors have the power and, so far, the command line only (`unica audit`): no page shows an audit yet.
+    "auditors": (),
     "operators": (GATEWAY_SERVICE, DASHBOARDS_SERVICE),
 }
 """Group → the services behind the hub's sign-in that its members may open."""
@@ -54,8 +55,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     Scope.AUDIT_READ: "Read the audit",
 }
 
-SERVICE_PAGES = (Scope.CATALOGUE_READ, Scope.PERMIT_READ, Scope.DASHBOARD_VIEW, Scope.AUDIT_READ)
-"""What the gateway's pages may do for the person in front of them: read, never change."""
+SERVICE_PAGES = (Scope.CATALOGUE_READ, Scope.PERMIT_READ)
+"""What the gateway's pages may do for the person in front of them: read, never change. One section each."""
 
 
 def powers_of(groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,10 @@ from unica_sdk.errors import ConfigurationError
 ISOLATION = "Not isolated: demonstration environment"
 """What every page says until user code runs in sandboxes of its own."""
 
-CAUTION = "Synthetic data only. Code run here is not kept apart from the rest of this machine."
+DATA = "Demonstration data only: synthetic mammograms and pydicom's public sample files."
+"""What every page says of the data; the gateway's pages say the same."""
+
+CAUTION = f"{DATA} Code run here is not kept apart from the rest of this machine."
 
 MARKER = "UNICA_ENVIRONMENT"
 """The variable by which a supervisor finds every process of its environment, leftovers included."""

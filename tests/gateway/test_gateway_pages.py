@@ -115,12 +115,15 @@ def test_a_section_needs_its_own_power(world: World) -> None:
     async def go(hub: SmallHub) -> None:
         for scopes, seen in (
             ([], set()),
+            ([Scope.DASHBOARD_VIEW, Scope.AUDIT_READ], set()),
             ([Scope.PERMIT_READ], {"permits", "jobs"}),
             ([Scope.CATALOGUE_READ], {"nodes"}),
         ):
             async with browser(world, hub) as made:
                 await signed_in(made, hub, scopes=scopes)
-                assert set(re.findall(r'<h2 id="(\w+)"', (await made.get(PREFIX)).text)) == seen
+                text = (await made.get(PREFIX)).text
+                assert set(re.findall(r'<h2 id="(\w+)"', text)) == seen
+                assert ("none of them to your account" in text) == (not seen)
 
     with running() as hub:
         asyncio.run(go(hub))

@@ -1,5 +1,6 @@
 """The real hub is held to the table of roles: who gets where, and who gets nowhere."""
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from running_gateway import RunningGateway
 from running_hub import PASSWORD, PEOPLE, RunningHub
 
 from hub_config import roles
-from hub_config.settings import ISOLATION
+from hub_config.settings import DATA, ISOLATION
 from hub_config.terminal import issue_token
 from unica_sdk.errors import NotFound, Unavailable
 
@@ -46,6 +47,8 @@ def test_powers_and_entrances(hub: RunningHub, signed_in: SignedIn, name: str) -
         assert (f"access:services!service={service}" in held) == may_enter
     home = browser.http.get("/hub/home")
     assert ISOLATION in home.text
+    assert DATA in html.unescape(home.text)
+    assert ("/services/unica/" in home.text) == (roles.GATEWAY_SERVICE in roles.ENTRANCES[group])
     assert ("/services/dashboards/" in home.text) == (roles.DASHBOARDS_SERVICE in roles.ENTRANCES[group])
     assert ("JupyterLab" in home.text) == (group in roles.WORKSPACES)
 
@@ -127,6 +130,7 @@ def test_the_gateways_pages_open_to_those_of_the_table(
     may_enter = roles.GATEWAY_SERVICE in roles.ENTRANCES[PEOPLE[name]]
     assert page.status_code == (200 if may_enter else 403)
     assert ISOLATION in page.text
+    assert DATA in html.unescape(page.text)
 
 
 def test_no_secret_reaches_a_log_or_a_command_line(hub: RunningHub) -> None:

@@ -47,5 +47,11 @@ def test_a_workspace_holds_no_power_its_owner_lacks() -> None:
     assert powers == set(roles.powers_of(("researchers",)))
 
 
+def test_the_gateways_pages_open_to_those_who_find_a_section_there() -> None:
+    for group in GROUPS:
+        finds = bool(set(roles.powers_of((group,))) & set(roles.SERVICE_PAGES))
+        assert (roles.GATEWAY_SERVICE in roles.ENTRANCES[group]) == finds, group
+
+
 def test_the_gateways_pages_only_read() -> None:
     assert all(scope.endswith((":read", ":view")) for scope in roles.SERVICE_PAGES)

@@ -22,6 +22,9 @@ from unica_sdk.schemas.identity import Person, Scope
 BANNERS = {"none": "Not isolated: demonstration environment"}
 """What every page says of each kind of isolation."""
 
+DATA = "Demonstration data only: synthetic mammograms and pydicom's public sample files."
+"""What every page says of the data, in the words of the hub's own pages."""
+
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -132,6 +135,7 @@ class Pages:
             prefix=self._oauth.prefix,
             hub_prefix=self._oauth.hub_prefix,
             banner=BANNERS[self._gateway.isolation],
+            data=DATA,
             status=status,
             **values,
         )
