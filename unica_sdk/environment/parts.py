@@ -58,6 +58,8 @@ def _gateway(layout: Layout, ports: Ports) -> Part:
         environment={"FLWR_HOME": str(layout.engine / "flwr-gateway")},
         ready=lambda started: answers("http://gateway/v1/me", status=401, socket=layout.gateway_socket),
         address=f"unix://{layout.gateway_socket}",
+        # it hands over what an earlier one had queued as soon as it starts
+        after=("superlink",),
     )
 
 
