@@ -97,7 +97,7 @@ def down(state: State = None) -> None:
 
     layout = locate(state)
     service_user.become_owner(layout)
-    ended = lifecycle.down(layout)
+    ended = lifecycle.stop(layout, say=_say)
     _say(f"Ended {ended} processes." if ended else "Nothing was running.")
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from unica_sdk.environment import lifecycle, processes
 from unica_sdk.environment.layout import Layout
+from unica_sdk.environment.supervisor import CANNOT_START
 from unica_sdk.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -117,6 +119,54 @@ def test_down_ends_only_its_own_environment(
     start(layout)
     assert lifecycle.down(other) == 0
     assert lifecycle.status(layout)["state"] == "running"
+
+
+def test_down_waits_for_a_command_that_is_at_work(layout: Layout, start: Start) -> None:
+    start(layout)
+    said: list[str] = []
+    ended: list[int] = []
+    other = threading.Thread(target=lambda: ended.append(lifecycle.stop(layout, say=said.append)))
+    with lifecycle.alone(layout, say=said.append):
+        other.start()
+        until(lambda: said)
+        assert lifecycle.status(layout)["state"] == "running"
+    other.join(30)
+    assert ended == [4]
+    assert "waiting" in said[0]
+
+
+def test_a_folder_that_was_never_started_has_nothing_to_end(tmp_path: Path) -> None:
+    assert lifecycle.stop(Layout(tmp_path / "none"), say=lambda text: None) == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_status_that_cannot_be_written_ends_no_part(layout: Layout, start: Start) -> None:
+    supervisor = start(layout)
+    known = lifecycle.status(layout)
+    first = part(layout, "worker")["pid"]
+    grandchild = layout.run / "grandchild"
+    before = grandchild.read_text()
+    # As with a full disk: what is written aside cannot take the file's place.
+    layout.status.unlink()
+    layout.status.mkdir()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: grandchild.read_text() not in ("", before))
+    assert supervisor.poll() is None
+    layout.status.rmdir()
+    until(lambda: layout.status.exists() and part(layout, "worker")["state"] == "running")
+    assert part(layout, "worker")["restarts"] == 1
+    assert lifecycle.status(layout)["supervisor"] == known["supervisor"]
+
+
+def test_a_log_that_cannot_be_opened_delays_its_part_only(layout: Layout, start: Start) -> None:
+    start(layout)
+    layout.log("worker").unlink()
+    layout.log("worker").mkdir()
+    os.kill(part(layout, "worker")["pid"], signal.SIGKILL)
+    until(lambda: part(layout, "worker")["last_exit"] == CANNOT_START)
+    assert part(layout, "store")["state"] == "running"
+    layout.log("worker").rmdir()
+    until(lambda: part(layout, "worker")["state"] == "running")
 
 
 def test_a_reused_process_number_is_not_mistaken_for_ours() -> None:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from unica_sdk.environment import processes
 from unica_sdk.environment.files import read_json
 from unica_sdk.environment.layout import Layout
 from unica_sdk.environment.supervisor import Part, PartState, Supervisor
-from unica_sdk.errors import Unavailable
+from unica_sdk.errors import ConfigurationError, Unavailable
 from unica_sdk.files import locked
 
 STOP_GRACE = 40.0
@@ -42,9 +42,26 @@ def supervise(
 
 
 @contextmanager
-def alone(layout: Layout) -> Iterator[None]:
-    """Keep other `unica up` and `unica down` of the same state folder waiting."""
-    with locked(layout.run / "operation.lock"):
+def alone(layout: Layout, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other `unica up` and `unica down` of the same state folder waiting, and wait for theirs.
+
+    Raises:
+        ConfigurationError: the folder belongs to somebody else.
+    """
+    lock = layout.run / "operation.lock"
+    with ExitStack() as stack:
+        try:
+            try:
+                stack.enter_context(locked(lock, taken="Another command is at work."))
+            except ConfigurationError:
+                say("Another `unica up` or `unica down` of this state folder is at work; waiting for it …")
+                stack.enter_context(locked(lock))
+        except OSError as err:
+            raise ConfigurationError(
+                f"The state folder cannot be written: {err.strerror}.",
+                where=str(lock),
+                hint="Run this as the user that runs UNICA, or as root.",
+            ) from err
         yield
 
 
@@ -125,11 +142,24 @@ def wait_until_running(
         time.sleep(0.1)
 
 
+def stop(layout: Layout, *, say: Callable[[str], None]) -> int:
+    """Be `unica down`: end everything, but not in the middle of another command; return how many processes.
+
+    Raises:
+        ConfigurationError: the folder belongs to somebody else.
+        Unavailable: a process could not be ended.
+    """
+    if not layout.run.is_dir():
+        return down(layout)
+    with alone(layout, say=say):
+        return down(layout)
+
+
 def down(layout: Layout) -> int:
     """End everything that belongs to this state folder; return how many processes that were.
 
-    The supervisor ends its parts in order. What is left after that, because something was killed, is found by
-    its mark or by the record in the status file.
+    For callers that are `alone` already. The supervisor ends its parts in order. What is left after that, because
+    something was killed, is found by its mark or by the record in the status file.
     """
     before = leftovers(layout)
     supervisor = _recorded(layout, "supervisor")

@@ -7,6 +7,7 @@ behind becomes its own child and ends with it.
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 import signal
@@ -24,6 +25,8 @@ import psutil
 
 from unica_sdk.environment import processes
 from unica_sdk.environment.files import write_json
+
+_log = logging.getLogger(__name__)
 
 TICK = 0.2
 """Seconds between two looks at the children."""
@@ -140,6 +143,7 @@ class Supervisor:
         self._about = dict(about or {})
         self._stopping = False
         self._written: dict[str, Any] = {}
+        self._unsaid = False
 
     def run(self) -> None:
         """Supervise until a SIGTERM or SIGINT, then end every descendant and return."""
@@ -180,7 +184,18 @@ class Supervisor:
                 self._kill(child)
 
     def _start(self, child: _Child) -> None:
-        part = child.part
+        child.started, child.started_at = time.monotonic(), time.time()
+        try:
+            child.process = self._spawn(child.part)
+        except OSError as err:
+            # The program may be missing, or the disk too full for its log: tried again, as after a death.
+            _log.error("%s cannot be started: %s", child.part.name, err)
+            self._died(child, child.started, exit_code=CANNOT_START)
+            return
+        child.created = processes.Stamp.of(child.process.pid).created
+        self._enter(child, PartState.STARTING)
+
+    def _spawn(self, part: Part) -> subprocess.Popen[bytes]:
         log = self._log(part.name)
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
@@ -190,10 +205,9 @@ class Supervisor:
             processes.ENVIRONMENT: self._environment,
             processes.PART: part.name,
         }
-        child.started, child.started_at = time.monotonic(), time.time()
         with log.open("ab") as output:
             try:
-                child.process = subprocess.Popen(
+                return subprocess.Popen(
                     part.command,
                     env=variables,
                     cwd=self._status.parent,
@@ -204,10 +218,7 @@ class Supervisor:
                 )
             except OSError as err:
                 output.write(f"{part.command[0]} cannot be started: {err}\n".encode())
-                self._died(child, child.started, exit_code=CANNOT_START)
-                return
-        child.created = processes.Stamp.of(child.process.pid).created
-        self._enter(child, PartState.STARTING)
+                raise
 
     def _died(self, child: _Child, now: float, *, exit_code: int) -> None:
         child.last_exit = exit_code
@@ -248,9 +259,17 @@ class Supervisor:
             "supervisor": {"pid": stamp.pid, "created": stamp.created},
             "parts": [child.report() for child in self._children.values()],
         }
-        if status != self._written:
+        if status == self._written:
+            return
+        try:
             write_json(self._status, status)
-            self._written = status
+        except OSError as err:
+            # A full disk must not end the parts: they go on, and so do the attempts to say how they stand.
+            if not self._unsaid:
+                _log.error("the status cannot be written: %s", err)
+            self._unsaid = True
+        else:
+            self._written, self._unsaid = status, False
 
     def _stop(self) -> None:
         """End the parts, each once those that need it are gone, and then whatever is left."""

@@ -59,7 +59,7 @@ def up(layout: Layout, *, port: int | None, patients: int | None = None, say: Sa
     service_user.prepare(layout, say=say)
     service_user.become_owner(layout)
     layout.create()
-    with lifecycle.alone(layout):
+    with lifecycle.alone(layout, say=say):
         if lifecycle.status(layout)["state"] != "stopped":
             say("It is starting already; waiting for it …")
             lifecycle.wait_until_running(layout, seconds=START_SECONDS, progress=_Progress(say))
