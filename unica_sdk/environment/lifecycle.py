@@ -158,8 +158,8 @@ def stop(layout: Layout, *, say: Callable[[str], None]) -> int:
 def down(layout: Layout) -> int:
     """End everything that belongs to this state folder; return how many processes that were.
 
-    For callers that are `alone` already. The supervisor ends its parts in order. What is left after that, because
-    something was killed, is found by its mark or by the record in the status file.
+    For callers that are `alone` already. The supervisor ends its parts in order. What is left after that,
+    because something was killed, is found by its mark or by the record in the status file.
     """
     before = leftovers(layout)
     supervisor = _recorded(layout, "supervisor")
