@@ -84,6 +84,13 @@ def test_the_engines_internals_stay_behind_one_module() -> None:
     assert wrong == set()
 
 
+def test_the_demonstrations_sites_are_those_that_have_a_phantom() -> None:
+    from unica_sdk.assembly import SITES
+    from unica_sdk.pilots.phantom import PROFILES
+
+    assert tuple(PROFILES) == SITES
+
+
 @pytest.mark.parametrize("statement", ["import unica_sdk", "import unica_sdk; unica_sdk.connect"])
 def test_importing_loads_nothing_heavy(statement: str) -> None:
     code = f"{statement}; import sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"

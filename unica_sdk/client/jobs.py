@@ -47,29 +47,41 @@ class JobHandle(Shown):
         self._job = self._gateway.get(f"/v1/jobs/{self.id}", Job)
         return self._job
 
-    def events(self) -> Iterator[JobEvent]:
+    def events(self, *, timeout: float | None = None) -> Iterator[JobEvent]:
         """Yield what happens, from the start until the job ends; reconnects where the gateway goes away.
 
+        `timeout` is in seconds; without it the job's own end is waited for.
+
         Raises:
-            Unavailable: the gateway stayed away for a minute.
+            Unavailable: the gateway stayed away for a minute, or the time is over.
         """
-        after, lost_since = 0, None
+        until = time.monotonic() + timeout if timeout is not None else None
+        after = 0
         while True:
-            try:
-                path = f"/v1/jobs/{self.id}/events"
-                batch = self._gateway.get(path, list[JobEvent], after=after, wait=_POLL_SECONDS)
-                lost_since = None
-            except Unavailable:
-                lost_since = lost_since or time.monotonic()
-                if time.monotonic() - lost_since > RECONNECT_SECONDS:
-                    raise
-                time.sleep(1)
-                continue
-            for event in batch:
+            left = until - time.monotonic() if until is not None else _POLL_SECONDS
+            if left <= 0:
+                raise Unavailable(
+                    f"The job is still {self.refresh().state.value}.",
+                    where=f"job {self.id}",
+                    hint="Ask again later, or .cancel() it.",
+                )
+            for event in self._poll(after, wait=min(left, _POLL_SECONDS)):
                 after = event.sequence
                 yield event
                 if event.state is not None and event.state.final:
                     return
+
+    def _poll(self, after: int, *, wait: float) -> list[JobEvent]:
+        """Return the events after a number, trying for a minute where the gateway is away."""
+        lost_since = time.monotonic()
+        while True:
+            try:
+                path = f"/v1/jobs/{self.id}/events"
+                return self._gateway.get(path, list[JobEvent], after=after, wait=wait)
+            except Unavailable:
+                if time.monotonic() - lost_since > RECONNECT_SECONDS:
+                    raise
+                time.sleep(1)
 
     def watch(self, *, console: Any = None) -> JobHandle:
         """Print what happens until the job ends, then return the job.
@@ -95,18 +107,9 @@ class JobHandle(Shown):
             JobFailed: the job ended without a result; the error names code, site and hint.
             Unavailable: the time is over and the job still runs.
         """
-        limit = timeout if timeout is not None else self._job.deadline + 60
-        until = time.monotonic() + limit
+        for _ in self.events(timeout=timeout if timeout is not None else self._job.deadline + 60):
+            pass
         job = self.refresh()
-        while not job.state.final:
-            if time.monotonic() > until:
-                raise Unavailable(
-                    f"The job is still {job.state.value}.",
-                    where=f"job {self.id}",
-                    hint="Ask again later, or .cancel() it.",
-                )
-            time.sleep(0.3)
-            job = self.refresh()
         if not job.state.has_result:
             raise _job_error(job)
         return Result(job)

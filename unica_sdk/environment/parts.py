@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from unica_sdk.assembly import SITES
 from unica_sdk.environment import software
-from unica_sdk.environment.demonstration import SITES
 from unica_sdk.environment.files import read_json
 from unica_sdk.environment.layout import SOFTWARE, Layout
 from unica_sdk.environment.ports import Ports
@@ -32,7 +32,7 @@ def embedded_parts(layout: Layout, ports: Ports) -> list[Part]:
         _gateway(layout, ports),
         _engine(layout, ports),
         _hub(layout, ports),
-        *(_node(layout, ports, place.site) for place in SITES),
+        *(_node(layout, ports, site) for site in SITES),
     ]
 
 

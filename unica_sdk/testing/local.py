@@ -12,12 +12,10 @@ from pathlib import Path
 
 import httpx
 
+from unica_sdk.assembly import SITES
 from unica_sdk.client.network import Network
 from unica_sdk.client.transport import Gateway
 from unica_sdk.errors import ConfigurationError, InvalidRequest
-
-SITES = ("gr", "lt", "pt")
-"""The synthetic sites: Greece, Lithuania, Portugal."""
 
 
 class LocalNetwork(Network):

@@ -7,39 +7,33 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 from anyio.from_thread import start_blocking_portal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from unica_sdk import assembly
 from unica_sdk.audit import AuditLog
 from unica_sdk.errors import Unavailable
-from unica_sdk.federation.bundle import Bundle, build
 from unica_sdk.federation.grid import LocalEngine
 from unica_sdk.gateway.faces.node import node_app
 from unica_sdk.gateway.faces.researcher import researcher_app
 from unica_sdk.gateway.identity import TokenIdentity
+from unica_sdk.gateway.operator import Operator
 from unica_sdk.gateway.service import Gateway
 from unica_sdk.gateway.store import Store
 from unica_sdk.node.agent import Agent
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import ingest
 from unica_sdk.node.site import LocalSite
-from unica_sdk.pilots.catalogue import bundled_apps
-from unica_sdk.pilots.phantom import PROFILES, write_collection
-from unica_sdk.schemas.app import App
-from unica_sdk.schemas.contract import sorted_unique
+from unica_sdk.pilots.phantom import write_collection
 from unica_sdk.schemas.identity import Person, Scope
-from unica_sdk.schemas.permit import Permit, Purpose
 from unica_sdk.schemas.signing import sign
 from unica_sdk.testing.portal import PortalTransport
 
 HOLDER = "you"
 """The one person of a local network."""
-
-DATASET = "mammograms"
 
 Report = Callable[[str], None]
 """Called with what is being done, for a person who waits."""
@@ -72,26 +66,22 @@ class LocalStack:
 
     def _start(self, opening: ExitStack, report: Report) -> httpx.BaseTransport:
         steward, ticket_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-        bundles = [build(folder) for folder in bundled_apps().values()]
         for site in self._sites:
             self.homes[site] = self._site(site, report)
-            self.homes[site].pin(
-                steward.public_key().public_bytes_raw(), ticket_key.public_key().public_bytes_raw()
-            )
-            for bundle in bundles:
-                self.homes[site].approve(bundle.id)
         # The hub's side begins anew each time, as its keys do; a kept folder keeps the sites' side.
         hub = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="unica-hub-")))
+        audit = AuditLog(hub / "audit.jsonl")
         store = Store.open(f"sqlite:///{hub / 'gateway.sqlite'}")
         opening.callback(store.close)
-        self._enter(store, steward, bundles)
+        operator = Operator(store, audit=audit, steward_public_key=steward.public_key())
+        self._enter(store, operator, steward, ticket_key)
         engine = LocalEngine(
             {site: LocalSite(home) for site, home in self.homes.items()},
             report=lambda job, update: gateway.report(job, update),
         )
         gateway = Gateway(
             store,
-            audit=AuditLog(hub / "audit.jsonl"),
+            audit=audit,
             ticket_key=ticket_key,
             steward_public_key=steward.public_key(),
             engine=engine,
@@ -100,48 +90,48 @@ class LocalStack:
         return self._connect(opening, gateway, report)
 
     def _site(self, site: str, report: Report) -> NodeHome:
-        profile = PROFILES[site]
-        report(f"{profile.title}: drawing {self._patients} synthetic patients")
-        source = self._folder / "source" / site
-        write_collection(source, site=site, patients=self._patients, seed=self._seed)
-        home_folder = self._folder / "nodes" / site
-        if (home_folder / "node.toml").exists():
-            home = NodeHome.open(home_folder)
-        else:
-            home = NodeHome.create(home_folder, site=site, name=profile.title, country=profile.country)
-        report(f"{profile.title}: reading them into the index")
+        home = assembly.open_home(self._folder / "nodes" / site, site)
+        report(f"{site}: drawing {self._patients} synthetic patients")
+        collection = write_collection(
+            self._folder / "source" / site, site=site, patients=self._patients, seed=self._seed
+        )
+        report(f"{site}: reading them into the index")
         ingest(
             home,
-            source,
-            dataset=DATASET,
-            title=f"Screening mammograms, {profile.title} (SYNTHETIC)",
+            collection.dicom,
+            dataset=assembly.MAMMOGRAMS,
+            title=f"Screening mammograms, {collection.title} (SYNTHETIC)",
             description="Computer-drawn phantom mammograms of people who do not exist. SYNTHETIC.",
             synthetic=True,
-            clinical=source / "clinical.csv",
+            clinical=collection.clinical,
         )
         return home
 
-    def _enter(self, store: Store, steward: Ed25519PrivateKey, bundles: Sequence[Bundle]) -> None:
-        """Do what the operator and the steward do in an environment: sites, apps, one permit."""
+    def _enter(
+        self, store: Store, operator: Operator, steward: Ed25519PrivateKey, ticket_key: Ed25519PrivateKey
+    ) -> None:
+        """Do what operator and steward do in an environment: sites, apps, one permit."""
+        bundles = assembly.build_apps()
+        apps = [bundle.id for bundle in bundles]
         for home in self.homes.values():
-            store.enrol(home.enrolment())
-        for bundle in bundles:
-            store.add_app(App(id=bundle.id, manifest=bundle.manifest), bundle.content)
-        now = datetime.now(UTC)
-        permit = Permit(
-            id="local-demonstration",
+            assembly.join(
+                home,
+                store=store,
+                operator=operator,
+                steward=steward.public_key(),
+                gateway=ticket_key.public_key(),
+                apps=apps,
+            )
+        assembly.enter_apps(store, operator, bundles)
+        permit = assembly.demonstration_permit(
+            name="local-demonstration",
             holder=HOLDER,
             project="local",
-            title="Demonstration on synthetic data in one process",
-            purpose=Purpose.EDUCATION,
-            legal_basis="None needed: synthetic data",
-            datasets=tuple(f"{site}/{DATASET}" for site in self._sites),
-            apps=sorted_unique(tuple(bundle.id for bundle in bundles)),
-            demonstration=True,
-            issued=now,
-            expires=now + timedelta(days=30),
+            datasets=[f"{site}/{assembly.MAMMOGRAMS}" for site in self._sites],
+            apps=apps,
+            days=30,
         )
-        store.add_permit(sign(permit, steward), steward_public_key=steward.public_key())
+        operator.add_permit(sign(permit, steward))
 
     def _connect(self, opening: ExitStack, gateway: Gateway, report: Report) -> httpx.BaseTransport:
         portal = opening.enter_context(start_blocking_portal())
