@@ -57,7 +57,8 @@ class Registry:
     """The people of one environment. Every change replaces the file at once; readers never see half of it.
 
     Example:
-        >>>         >>> registry = Registry(Path(tempfile.mkdtemp()) / "registry.json")
+        >>> import tempfile
+        >>> registry = Registry(Path(tempfile.mkdtemp()) / "registry.json")
         >>> registry.add("alice", password="correct horse battery", groups=["researchers"]).groups
         ('researchers',)
         >>> registry.check("alice", "correct horse battery").name

