@@ -47,7 +47,7 @@ def sites(tmp_path: Path, authority: Authority, app: Bundle) -> Callable[..., di
                 gateway=authority.gateway.public_key(),
                 steward=authority.steward.public_key(),
                 approved=frozenset([app.id] if name in approving else []),
-                seconds=1.0,
+                seconds=0.2,
                 cases=cases,
             )
             for name in SITES

@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,8 @@ import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI, Header, HTTPException
-from world import SITES, Authority, markers, save_authority
+from flwr.proto.control_pb2 import ListNodesRequest
+from world import DOOMED, SITES, Authority, markers, save_authority
 
 from unica_sdk.federation import adapter
 from unica_sdk.federation.hub.engine import FlowerEngine
@@ -56,6 +58,7 @@ class EngineFace:
         self.updates: dict[str, list[JobUpdate]] = defaultdict(list)
         self.nodes: list[NodeEnrolment] = []
         self.unwanted: set[str] = set()
+        self.failing: int | None = None
 
     def app(self) -> FastAPI:
         """The engine face over HTTP."""
@@ -64,6 +67,8 @@ class EngineFace:
         def check(authorization: str) -> None:
             if authorization != f"Bearer {SECRET}":
                 raise HTTPException(401)
+            if self.failing is not None:
+                raise HTTPException(self.failing)
 
         @app.get("/engine/v1/jobs/{job}/order")
         def order(job: str, authorization: Annotated[str, Header()] = "") -> JobOrder:
@@ -77,6 +82,8 @@ class EngineFace:
             job: str, update: JobUpdate, authorization: Annotated[str, Header()] = ""
         ) -> dict[str, bool]:
             check(authorization)
+            if job not in self.orders:
+                raise HTTPException(404)
             self.updates[job].append(update)
             return {"wanted": job not in self.unwanted}
 
@@ -86,6 +93,21 @@ class EngineFace:
             return self.nodes
 
         return app
+
+
+@contextmanager
+def serving(app: FastAPI, path: Path) -> Iterator[None]:
+    """Serve an application over a unix socket in a thread of this process."""
+    settings = uvicorn.Config(app, uds=str(path), log_level="warning", lifespan="off", ws="none")
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started, why="the server to start")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 class Federation:
@@ -104,8 +126,9 @@ class Federation:
         }
         self.markers.mkdir(parents=True)
         (state / "engine-face.secret").write_text(SECRET)
-        save_authority(authority, state / "authority.json", approved, seconds=3.0)
-        self.keys = {site: self._key(site) for site in SITES}
+        save_authority(authority, state / "authority.json", approved, seconds=1.0)
+        self.keys = {site: self._key(site) for site in (*SITES, DOOMED)}
+        self._face = ExitStack()
         self.engine = FlowerEngine(self.superlink, certificate=state / "engine" / "superlink.crt")
 
     def _key(self, site: str) -> str:
@@ -130,17 +153,14 @@ class Federation:
 
     def start(self) -> None:
         """Start everything and wait until the three sites are connected."""
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self.face.app(), uds=str(self.socket), log_level="warning", lifespan="off", ws="none"
-            )
-        )
-        self._server, self._serving = server, threading.Thread(target=server.run, daemon=True)
-        self._serving.start()
+        self._face.enter_context(serving(self.face.app(), self.socket))
         self.start_engine()
         self.start_coordinator()
         for site in SITES:
             self.start_site(site)
+        # Its app finds no gate opened, whatever opens for the others.
+        (self.state / "doomed").mkdir()
+        self.start_site(DOOMED, markers=self.state / "doomed")
         self.wait_online(*SITES)
 
     def start_engine(self) -> None:
@@ -155,12 +175,13 @@ class Federation:
         command = [sys.executable, script, str(self.state), self.superlink, gateway]
         self._spawn("coordinator", command, self.environment)
 
-    def start_site(self, site: str) -> None:
-        """Start one site's process."""
+    def start_site(self, site: str, *, markers: Path | None = None) -> None:
+        """Start one site's process; its app leaves its traces in `markers`, or where all do."""
+        environment = self.environment | ({"UNICA_TEST_MARKERS": str(markers)} if markers else {})
         self._spawn(
             site,
             [sys.executable, str(HERE / "site_process.py"), site, str(self.state), self.superlink],
-            self.environment,
+            environment,
         )
 
     def _spawn(self, name: str, command: list[str], environment: dict[str, str]) -> None:
@@ -185,8 +206,7 @@ class Federation:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
-        self._server.should_exit = True
-        self._serving.join(10)
+        self._face.close()
 
     # -------------------------------------------------------------------------------------- what tests ask
 
@@ -195,14 +215,16 @@ class Federation:
         certificate = self.state / "engine" / "superlink.crt"
         try:
             with adapter.Control(self.superlink, certificate.read_bytes()) as control:
-                return control.connected()
+                listed = adapter._asked(lambda: control._client.ListNodes(ListNodesRequest())).nodes_info
+                return {bytes(node.public_key) for node in listed if node.online_until > time.time()}
         except (FileNotFoundError, adapter.EngineGone):
             return set()
 
     def wait_online(self, *sites: str) -> None:
-        """Wait until these sites, and no others, are connected."""
+        """Wait until these sites, and no others but perhaps the doomed one, are connected."""
         wanted = {adapter.engine_key(self.keys[site]) for site in sites}
-        wait_for(lambda: self.peers() == wanted, why=f"{sites} connected")
+        aside = {adapter.engine_key(self.keys[DOOMED])} - wanted
+        wait_for(lambda: self.peers() - aside == wanted, why=f"{sites} connected")
 
     def submit(self, order: JobOrder, bundle: bytes) -> None:
         """Start a job as the gateway does."""

@@ -32,7 +32,7 @@ def test_one_changed_byte_gives_another_identity(app: Bundle, folder: Path) -> N
 
 
 def test_the_manifest_is_read_back_from_the_bytes(app: Bundle) -> None:
-    assert bundle.read_manifest(app.content) == app.manifest
+    assert bundle.read(app.content).manifest == app.manifest
     assert bundle.read(app.content) == app
 
 

@@ -16,6 +16,7 @@ from world import markers
 
 from unica_sdk.federation.bundle import Bundle
 from unica_sdk.federation.ports import Cases
+from unica_sdk.federation.site import executor as module
 from unica_sdk.federation.site import wire
 from unica_sdk.federation.site.executor import ForkExecutor
 from unica_sdk.federation.site.work import Abandoned, AppFault, Work
@@ -109,15 +110,42 @@ def test_a_child_that_fails_says_one_word(
 def test_a_child_whose_time_is_up_is_ended(shared: Shared, work: Callable[..., Work]) -> None:
     folder, execute = shared
     with pytest.raises(AppFault) as fault:
-        execute(work("sleep", seconds=3.0), wanted=always)
+        execute(work("sleep", seconds=2.0), wanted=always)
     assert fault.value.code is FailureCode.APP_TIMEOUT
     assert_gone(folder)
 
 
-def test_a_child_nobody_waits_for_is_ended(shared: Shared, work: Callable[..., Work]) -> None:
+def test_a_child_nobody_waits_for_is_ended(
+    shared: Shared, work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
     folder, execute = shared
     with pytest.raises(Abandoned):
         execute(work("sleep"), wanted=lambda: not markers(folder, "asleep"))
+    assert_gone(folder)
+
+
+def test_what_a_child_started_ends_with_it(shared: Shared, work: Callable[..., Work]) -> None:
+    folder, execute = shared
+    assert execute(work("leave_behind"), wanted=always).arrays is not None
+    assert_gone(folder)
+
+
+def test_the_time_limit_holds_where_nobody_can_say_whether_the_answer_is_wanted(
+    shared: Shared,
+    work: Callable[..., Work],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken() -> bool:
+        raise RuntimeError("the connection was closed")
+
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
+    folder, execute = shared
+    with pytest.raises(AppFault) as fault:
+        execute(work("sleep", seconds=2.0), wanted=broken)
+    assert fault.value.code is FailureCode.APP_TIMEOUT
+    assert "still wanted" in caplog.text
     assert_gone(folder)
 
 

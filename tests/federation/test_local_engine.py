@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from world import SITES, ArraySite, Authority, markers
 
+from unica_sdk.errors import InvalidRequest
 from unica_sdk.federation.bundle import Bundle
 from unica_sdk.federation.grid import LocalEngine
 from unica_sdk.schemas.job import FailureCode, JobOrder, JobState, JobUpdate, ParticipantState
@@ -143,6 +144,11 @@ def test_below_the_quorum_the_job_fails(job: Callable[..., Said]) -> None:
     said = job(approving=("gr", "pt"), quorum=3)
     assert said.last.state is JobState.FAILED
     assert said.last.metrics is None
+    # One site's reason is not the job's: the other two had none.
+    assert said.last.failure and said.last.failure.code is FailureCode.BELOW_QUORUM
+    assert said.last.failure.site == "lt"
+    reasons = {p.site: p.failure.code for p in said.last.participants or () if p.failure}
+    assert reasons == {"lt": FailureCode.APP_NOT_APPROVED}
 
 
 def test_a_site_that_is_not_there_is_offline(
@@ -193,6 +199,31 @@ def test_too_few_cases_are_told_without_a_number(job: Callable[..., Said], marke
     assert all(participant.cases is None for participant in said.last.participants or ())
 
 
+def test_figures_are_of_the_people_that_the_sites_decision_released(
+    marked: Path, sites: Sites, authority: Authority, app: Bundle
+) -> None:
+    here, order = sites(), authority.order(app, sites=HERE, rounds=1)
+    said = run(here, order, app)
+    tested = {
+        name: site.cases(None, app.manifest).tested  # type: ignore[arg-type]
+        for name, site in here.items()
+    }
+    numbers = {name: released.n for name, released in tested.items() if released}
+    assert set(numbers) == set(SITES) and any(n % 10 for n in numbers.values())
+    assert said.last.metrics and said.last.metrics.pooled
+    assert {name: own.auc.n for name, own in said.last.metrics.sites.items()} == numbers
+    assert said.last.metrics.pooled.auc.n == sum(numbers.values())
+
+
+def test_too_few_held_out_people_give_no_figure_and_the_app_is_not_run_on_them(
+    job: Callable[..., Said], marked: Path
+) -> None:
+    said = job(cases=24)
+    assert said.last.state is JobState.FAILED and said.last.metrics is None
+    assert said.last.failure and said.last.failure.code is FailureCode.TOO_FEW_CASES
+    assert [p.state for p in said.last.participants or ()] == [ParticipantState.REFUSED] * 3
+
+
 def test_a_stopped_job_says_no_more(marked: Path, sites: Sites, authority: Authority, app: Bundle) -> None:
     said, begun = Said(), threading.Event()
 
@@ -219,6 +250,23 @@ def test_a_job_nobody_wants_ends(marked: Path, sites: Sites, authority: Authorit
     assert len(told) == 1
 
 
+def test_a_job_whose_gateway_does_not_understand_a_report_ends_as_the_engines_fault(
+    marked: Path, sites: Sites, authority: Authority, app: Bundle
+) -> None:
+    said = Said()
+
+    def report(job: str, update: JobUpdate) -> bool:
+        if update.round is not None:
+            raise InvalidRequest("The gateway does not understand the engine.", where="422")
+        return said(job, update)
+
+    engine = LocalEngine(sites(), report)
+    engine.start(authority.order(app, sites=HERE), app.content)
+    assert said.last.state is JobState.FAILED
+    assert said.last.failure and said.last.failure.code is FailureCode.ENGINE
+    engine.close()
+
+
 def test_the_deadline_ends_a_job(job: Callable[..., Said]) -> None:
     said = job(behaviour="gate", deadline=1.0)
     assert said.last.state is JobState.FAILED
@@ -236,5 +284,5 @@ def test_jobs_side_by_side_do_not_mix(marked: Path, sites: Sites, authority: Aut
 def test_every_site_wrote_what_it_did(marked: Path, sites: Sites, authority: Authority, app: Bundle) -> None:
     here = sites(("gr", "pt"))
     run(here, authority.order(app, sites=HERE, rounds=1), app)
-    assert here["gr"].actions() == ["job.admitted", "job.answered"] * 2
-    assert here["lt"].actions() == ["job.refused"]
+    assert here["gr"].actions() == ["admit", "answer"] * 2
+    assert here["lt"].actions() == ["refuse"]

@@ -1,5 +1,7 @@
 """Arrays as bytes: what goes in comes out, and nothing else is believed."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +60,23 @@ def test_only_numbers_are_unpacked(kind: str) -> None:
     length = int.from_bytes(content[:8], "little") + len(kind) - 3
     with pytest.raises(ValueError):
         unpack(length.to_bytes(8, "little") + content[8:])
+
+
+def kinds() -> st.SearchStrategy[object]:
+    """What a sender may write for a type; some of it is a language that numpy reads."""
+    odd = ["(1,f4", "f4,(", "(,)f4", "f4,f4", "<f4,", "()", "<f99", "<f3", "|b2", "O", "U4", "<m8", "float32"]
+    return st.sampled_from(odd) | st.text("(),<>|=?biufcOVU0123456789[]:{}' ", max_size=6) | st.integers()
+
+
+@given(kinds(), st.binary(max_size=16))
+def test_no_type_that_is_written_does_more_than_be_refused(kind: object, content: bytes) -> None:
+    front = json.dumps({"head": {}, "arrays": [["w", kind, [1]]]}).encode()
+    try:
+        _, arrays = unpack(len(front).to_bytes(8, "little") + front + content)
+    except ValueError:
+        return
+    assert arrays["w"].dtype.kind in "biuf"
+    assert arrays["w"].nbytes == len(content)
 
 
 def test_a_flood_that_is_announced_is_not_allocated() -> None:

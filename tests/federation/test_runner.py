@@ -3,16 +3,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from world import SITES, ArraySite, Authority, markers
 
 from unica_sdk.audit import AuditLog
+from unica_sdk.errors import DataError
 from unica_sdk.federation import adapter, records
 from unica_sdk.federation.bundle import Bundle
 from unica_sdk.federation.packing import pack
+from unica_sdk.federation.ports import Admission, Cases
 from unica_sdk.federation.site.executor import ThreadExecutor
 from unica_sdk.federation.site.runner import SiteRunner
+from unica_sdk.schemas.app import AppManifest
+from unica_sdk.schemas.contract import sha256
 from unica_sdk.schemas.job import FailureCode, JobOrder
 
 Sites = Callable[..., dict[str, ArraySite]]
@@ -30,6 +35,11 @@ def message(order: JobOrder, kind: str = "train", **changed: object) -> Message:
     job = dict(made.content.config_records["job"]) | changed
     kept = ConfigRecord({name: value for name, value in job.items() if value is not None})  # type: ignore[misc]
     return adapter.stamp(Message(RecordDict({"job": kept}), 1, kind), "m")
+
+
+def written(site: ArraySite) -> list[tuple[str, str]]:
+    """The site's audit: what was done, and with which code it was refused."""
+    return [(e.action, str(e.detail.get("code", ""))) for e in site.audit.entries()]
 
 
 def told(site: ArraySite, tmp_path: Path, sent: Message, content: bytes) -> FailureCode | None:
@@ -60,19 +70,21 @@ def told(site: ArraySite, tmp_path: Path, sent: Message, content: bytes) -> Fail
 def test_a_message_that_is_not_the_gateways_runs_no_line(
     marked: Path, tmp_path: Path, sites: Sites, app: Bundle, order: JobOrder, changed: dict, code: FailureCode
 ) -> None:
-    assert told(sites()["gr"], tmp_path, message(order, **changed), app.content) is code
+    site = sites()["gr"]
+    assert told(site, tmp_path, message(order, **changed), app.content) is code
     assert markers(marked) == []
+    assert [entry for entry in written(site) if entry[0] != "admit"] == [("refuse", code.value)]
 
 
 @pytest.mark.parametrize("kind", ["query", "evaluate", "train.secret"])
 def test_only_what_a_ticket_covers_is_done(
     marked: Path, tmp_path: Path, sites: Sites, app: Bundle, order: JobOrder, kind: str
 ) -> None:
-    assert told(sites()["gr"], tmp_path, message(order, kind), app.content) in {
-        FailureCode.TICKET_INVALID,
-        FailureCode.PARAMETERS_INVALID,
-    }
+    site = sites()["gr"]
+    code = told(site, tmp_path, message(order, kind), app.content)
+    assert code in {FailureCode.TICKET_INVALID, FailureCode.PARAMETERS_INVALID}
     assert markers(marked) == []
+    assert [entry for entry in written(site) if entry[0] != "admit"] == [("refuse", code.value)]
 
 
 def test_a_message_without_a_job_runs_no_line(
@@ -80,15 +92,67 @@ def test_a_message_without_a_job_runs_no_line(
 ) -> None:
     adapter.identify()
     empty = adapter.stamp(Message(RecordDict(), 1, "train"), "m")
-    assert told(sites()["gr"], tmp_path, empty, app.content) is FailureCode.NO_TICKET
+    site = sites()["gr"]
+    assert told(site, tmp_path, empty, app.content) is FailureCode.NO_TICKET
     assert markers(marked) == []
+    assert written(site) == [("refuse", "no_ticket")]
+
+
+def test_approved_bytes_that_are_no_bundle_are_refused_and_written_down(
+    marked: Path, tmp_path: Path, authority: Authority, order: JobOrder
+) -> None:
+    content = b"approved by mistake"
+    site = ArraySite(
+        "gr",
+        home=tmp_path / "nodes",
+        gateway=authority.gateway.public_key(),
+        steward=authority.steward.public_key(),
+        approved=frozenset([sha256(content)]),
+    )
+    assert told(site, tmp_path, message(order), content) is FailureCode.APP_NOT_APPROVED
+    assert written(site) == [("refuse", "app_not_approved")]
+
+
+def test_what_goes_wrong_in_the_app_or_at_the_site_is_written_down_without_its_words(
+    marked: Path,
+    tmp_path: Path,
+    sites: Sites,
+    app: Bundle,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = sites()["gr"]
+    failing = authority.order(app, sites=dict.fromkeys(SITES, ""), behaviour="raise")
+    assert told(site, tmp_path, message(failing), app.content) is FailureCode.APP_FAILED
+    assert written(site) == [("admit", ""), ("fail", "app_failed")]
+
+    def unreadable(admission: Admission, manifest: AppManifest) -> Cases:
+        raise DataError("The index cannot be read: patient 4711.")
+
+    monkeypatch.setattr(site, "cases", unreadable)
+    assert told(site, tmp_path, message(failing), app.content) is FailureCode.ENGINE
+    assert written(site)[2:] == [("admit", ""), ("fail", "engine")]
+    assert "4711" not in site.audit.path.read_text()
+
+
+def test_no_figure_is_made_of_too_few_held_out_people(
+    marked: Path, tmp_path: Path, sites: Sites, app: Bundle, order: JobOrder
+) -> None:
+    site = sites(cases=24)["gr"]
+    model = pack({}, {"shift": np.zeros(3, np.float32)})
+    asked = message(order, "evaluate", model=model)
+    assert told(site, tmp_path, asked, app.content) is FailureCode.TOO_FEW_CASES
+    assert markers(marked) == []
+    assert written(site) == [("admit", ""), ("refuse", "too_few_cases")]
 
 
 def test_approval_is_of_the_actual_bytes(
     marked: Path, tmp_path: Path, sites: Sites, app: Bundle, order: JobOrder
 ) -> None:
-    assert told(sites()["gr"], tmp_path, message(order), app.content + b"\0") is FailureCode.APP_NOT_APPROVED
+    site = sites()["gr"]
+    assert told(site, tmp_path, message(order), app.content + b"\0") is FailureCode.APP_NOT_APPROVED
     assert markers(marked) == []
+    assert written(site) == [("refuse", "app_not_approved")]
 
 
 def test_where_the_audit_cannot_be_written_nothing_is_done(
@@ -103,8 +167,6 @@ def test_where_the_audit_cannot_be_written_nothing_is_done(
 def test_a_model_of_another_shape_is_not_sent_back(
     marked: Path, tmp_path: Path, sites: Sites, app: Bundle, authority: Authority
 ) -> None:
-    import numpy as np
-
     order = authority.order(app, sites=dict.fromkeys(SITES, ""), behaviour="shape")
     sent = message(order, model=pack({}, {"shift": np.zeros(3, np.float32)}))
     assert told(sites()["gr"], tmp_path, sent, app.content) is FailureCode.REPLY_INVALID

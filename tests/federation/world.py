@@ -30,6 +30,11 @@ from unica_sdk.schemas.ticket import Ticket, parameters_digest
 
 APPS = Path(__file__).parent / "apps"
 SITES = ("gr", "lt", "pt")
+DOOMED = "es"
+"""A fourth site, which one test kills while the others go on using the three."""
+
+FEWEST_TESTED = 5
+"""The fewest held-out people of a class for whom these sites let a figure leave."""
 
 
 def snapshot_of(site: str) -> str:
@@ -68,7 +73,7 @@ class Authority:
             title="Test",
             purpose=Purpose.SCIENTIFIC_RESEARCH,
             legal_basis="synthetic data",
-            datasets=tuple(f"{site}/test" for site in SITES),
+            datasets=tuple(f"{site}/test" for site in (*SITES, DOOMED)),
             apps=(app.id,),
             issued=now - timedelta(minutes=1),
             expires=now + timedelta(hours=1),
@@ -138,9 +143,9 @@ class ArraySite:
         try:
             admission = self._checked(ticket, app, manifest, parameters)
         except Refusal as refusal:
-            self.record("job.refused", app, code=refusal.code.value)
+            self.record("refuse", app, code=refusal.code.value)
             raise
-        self.record("job.admitted", admission.ticket.job, task=task)
+        self.record("admit", admission.ticket.job, task=task)
         return admission
 
     def _checked(
@@ -176,12 +181,11 @@ class ArraySite:
             raise Refusal(FailureCode.COHORT_UNKNOWN)
         if self._n < manifest.minimum_cases:
             raise Refusal(FailureCode.TOO_FEW_CASES)
-        number = Released(site=self._name, n=self._n, low=self._n - 2, high=self._n + 2, index_version=1)
         return Admission(
             ticket=ticket,
             snapshot=ticket.cohort[self._name],
             parameters=filled,
-            cases=number,
+            cases=self._released(self._n),
             seconds=self._seconds if filled["behaviour"] == "sleep" else 120.0,
         )
 
@@ -193,7 +197,13 @@ class ArraySite:
         level = 0.4 + 0.2 * labels + random.normal(0, 0.12, self._n)
         noise = random.normal(0, 0.05, (self._n, manifest.image.rows, manifest.image.columns))
         images = np.clip(level[:, None, None] + noise, 0, 1).astype(np.float32)
-        return Cases(images=images, labels=labels, held_out=random.random(self._n) < 0.25)
+        held_out = random.random(self._n) < 0.25
+        enough = all((labels[held_out] == label).sum() >= FEWEST_TESTED for label in (0, 1))
+        tested = self._released(int(held_out.sum())) if enough else None
+        return Cases(images=images, labels=labels, held_out=held_out, tested=tested)
+
+    def _released(self, n: int) -> Released:
+        return Released(site=self._name, n=n, low=n - 2, high=n + 2, index_version=1)
 
     def record(self, action: str, subject: str, **detail: Any) -> None:
         """Write the site's audit."""

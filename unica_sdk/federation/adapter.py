@@ -28,11 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
-from flwr.cli.build import build_fab_from_files
 from flwr.common.constant import HEARTBEAT_MIN_INTERVAL, ErrorCode, Status, SubStatus
 from flwr.common.serde import message_to_proto, run_from_proto, user_config_to_proto
 from flwr.proto.control_pb2 import (
-    ListNodesRequest,
     ListRunsRequest,
     RegisterNodeRequest,
     StartRunRequest,
@@ -77,7 +75,6 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.run import RunNotRunningException
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid, http_grid
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
@@ -98,6 +95,10 @@ Stopped = RunNotRunningException
 
 SOON_SECONDS = 0.05
 """When to ask again for content that is still being uploaded; a message shows before its content is there."""
+
+GRID = "flwr.superlink.grid"
+"""The engine's grid, which brings the whole of its server along (a database, migrations): imported where a
+server task runs and nowhere else, since a site and its apps have no use for it."""
 
 PULL = "pull_objects"
 """The function of the engine's grid that fetches a message's content."""
@@ -145,6 +146,9 @@ def build_fab(files: Mapping[str, bytes]) -> bytes:
     Raises:
         ValueError: the project file is not what the engine takes.
     """
+    # The engine's command line is loaded by who builds bundles, not by every site.
+    from flwr.cli.build import build_fab_from_files
+
     content, _ = build_fab_from_files(dict(files))
     return content
 
@@ -240,7 +244,7 @@ class Control:
 
     def stop(self, run: int) -> None:
         """Stop a run; one that is finished already is left alone."""
-        with suppress(EngineRefused):
+        with suppress(EngineRefused, RunOver):
             _asked(lambda: self._client.StopRun(StopRunRequest(run_id=run)))
 
     def runs(self) -> list[RunState]:
@@ -261,11 +265,6 @@ class Control:
             ),
             key=lambda run: run.pending_at,
         )
-
-    def connected(self) -> set[bytes]:
-        """Return the public keys of the sites that are connected now."""
-        listed = _asked(lambda: self._client.ListNodes(ListNodesRequest())).nodes_info
-        return {bytes(node.public_key) for node in listed if node.online_until > time.time()}
 
     def register(self, key: bytes, name: str) -> None:
         """Register a site's key; a key that is known already is left alone."""
@@ -326,6 +325,8 @@ class ServerTask:
     """One claimed server task: its run, its grid, its heartbeat. The bundle is read for its digest only."""
 
     def __init__(self, address: str, certificate: bytes | None, token: str) -> None:
+        from flwr.superlink.grid import HttpGrid, http_grid
+
         # The engine's grid would look again for a reply's content after a whole second.
         setattr(http_grid, PULL, partial(pull_objects, initial_backoff=SOON_SECONDS))
         self.grid = HttpGrid(address, certificate is None, certificate, token=token)

@@ -99,15 +99,6 @@ def read(content: bytes) -> Bundle:
     return Bundle(id=sha256(content), content=content, manifest=manifest, entry=entry)
 
 
-def read_manifest(content: bytes) -> AppManifest:
-    """Return the manifest inside a bundle.
-
-    Raises:
-        DataError: the bytes are no bundle of ours.
-    """
-    return read(content).manifest
-
-
 def unpack(bundle: Bundle, apps: Path) -> Path:
     """Unpack a bundle under `apps` once and return its folder; a second call finds it there.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 KINDS = frozenset("?bBhHiIlLqQefd")
 """The array types that may be sent: booleans, integers and floats; no objects, no structures."""
+
+_KIND = re.compile(r"[<>|=][biuf]\d{1,2}")
+"""How such a type is written. Only this is given to numpy, whose reader of types takes a small language and
+raises more than one kind of error."""
 
 MAXIMUM_ARRAYS = 10_000
 MAXIMUM_HEAD = 16 * 1024**2
@@ -63,9 +68,9 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays: dict[str, NDArray[Any]] = {}
         place = _LENGTH + size
         for name, kind, shape in described:
-            dtype, sizes = np.dtype(str(kind)), tuple(int(length) for length in shape)
-            if dtype.char not in KINDS or min(sizes, default=0) < 0:
-                raise ValueError("an array of a kind that may not be sent")
+            dtype, sizes = _dtype(kind), tuple(int(length) for length in shape)
+            if min(sizes, default=0) < 0:
+                raise ValueError("an array of a size that cannot be")
             count = math.prod(sizes)
             value = (
                 np.frombuffer(content, dtype=dtype, count=count, offset=place)
@@ -79,3 +84,9 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if place != len(content):
         raise ValueError("more or less than the arrays that were announced")
     return head, arrays
+
+
+def _dtype(kind: object) -> np.dtype[Any]:
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind) or np.dtype(kind).char not in KINDS:
+        raise ValueError("an array of a kind that may not be sent")
+    return np.dtype(kind)

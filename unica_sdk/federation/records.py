@@ -1,8 +1,9 @@
 """What travels between the hub's side and a site's side of a job, as the engine's messages.
 
 An instruction holds ticket, parameters, round and seed and, from the second round on, the model. A reply
-holds the site's protected number of cases, its weight rounded to tens, its metrics, and either the model (of
-a training) or the score histogram (of an evaluation). A failure holds one of our codes and no words.
+holds the site's protected number of cases, its metrics, and either the model (of a training) or the score
+histogram (of an evaluation) with the protected number of people it is of. A failure holds one of our codes
+and no words.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from unica_sdk.federation import adapter
 from unica_sdk.federation.packing import Arrays, pack, unpack
@@ -28,6 +29,9 @@ from unica_sdk.schemas.signing import SignedDocument
 
 JOB, REPLY, MODEL, ABOUT = "job", "reply", "model", "about"
 """The names of the records and of what is in them."""
+
+IMAGES_PER_PERSON = 2_000
+"""More images of one person, on average over a site, than any collection holds: slices count as images."""
 
 
 class ReplyInvalid(Exception):  # noqa: N818 - a verdict on a site's reply
@@ -45,13 +49,47 @@ class Instruction:
     arrays: dict[str, NDArray[Any]] | None
 
 
+class Tested(Contract):
+    """An evaluation: the people and the images it is of, and how many images of each class scored what."""
+
+    people: Released
+    images: int = Field(ge=1)
+    histogram: ScoreHistogram
+
+    @model_validator(mode="after")
+    def _agree(self) -> Tested:
+        scored = sum(self.histogram.positives) + sum(self.histogram.negatives)
+        if scored != self.images:
+            raise ValueError("the histogram is not of the images that were scored")
+        if not self.people.low <= self.images <= self.people.high * IMAGES_PER_PERSON:
+            raise ValueError("so many people do not have so many images")
+        return self
+
+
 class About(Contract):
-    """The numbers of a reply."""
+    """The numbers of a reply; they have to agree, so that no site counts for more than it says it has."""
 
     cases: Released
-    weight: int = Field(ge=1)
     metrics: dict[str, float]
-    histogram: ScoreHistogram | None = None
+    tested: Tested | None = None
+
+    @property
+    def weight(self) -> int:
+        """What the reply counts in an average: people, as the site's own decision released them."""
+        return max(1, self.people.n)
+
+    @property
+    def people(self) -> Released:
+        """The people this reply is of: those of the evaluation, or else of the job."""
+        return self.tested.people if self.tested else self.cases
+
+    @model_validator(mode="after")
+    def _agree(self) -> About:
+        if any(max(told.n, told.low) > told.high for told in (self.cases, self.people)):
+            raise ValueError("a number of people lies outside of its own interval")
+        if self.people.site != self.cases.site or self.people.low > self.cases.high:
+            raise ValueError("the people of an evaluation are some of those of the job")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +167,7 @@ def read_reply(message: Message, *, task: Task, site: str, manifest: AppManifest
     """Return a site's reply, checked again at the hub: its metrics are those of the manifest.
 
     Raises:
-        ReplyInvalid: a part is missing, is another site's, or cannot be.
+        ReplyInvalid: a part is missing, is another site's, or cannot be; or its numbers do not agree.
     """
     try:
         record = message.content.config_records[REPLY]
@@ -137,7 +175,7 @@ def read_reply(message: Message, *, task: Task, site: str, manifest: AppManifest
         arrays = unpack(_bytes(record[MODEL]))[1] if task == "train" else {}
     except (KeyError, ValueError, TypeError) as err:
         raise ReplyInvalid("the reply cannot be read") from err
-    if about.cases.site != site or (task == "evaluate") != (about.histogram is not None):
+    if about.cases.site != site or (task == "evaluate") != (about.tested is not None):
         raise ReplyInvalid("the reply is another site's, or to another task")
     kept = about.model_copy(update={"metrics": declared(manifest, about.metrics)})
     return Reply(about=kept, arrays=arrays)

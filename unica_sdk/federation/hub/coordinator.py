@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from unica_sdk.errors import ConfigurationError, Unavailable
+from unica_sdk.errors import ConfigurationError, InvalidRequest, Unavailable
 from unica_sdk.federation import adapter
 from unica_sdk.federation.hub import superlink as engine_process
 from unica_sdk.federation.hub import task
@@ -40,7 +40,7 @@ def run_coordinator(
         stop: set it from another thread or a signal handler.
 
     Raises:
-        ConfigurationError: a secret is missing, or the engine does not accept it.
+        ConfigurationError: a secret is missing, or the engine or the gateway does not accept it.
     """
     hub = _hub(superlink, engine, gateway, gateway_secret)
     said = ""
@@ -64,12 +64,14 @@ class _Coordinator:
         self._gateway = GatewayLink(hub.gateway, hub.gateway_secret)
         self._context = get_context("forkserver")
         self._children: dict[int, BaseProcess] = {}
+        # Runs that nobody works on any more: each stays here until it is stopped and reported.
+        self._left: set[int] = set()
         self._known: set[bytes] = set()
         self._hot = self._enrolled = -HOT_SECONDS
         self._swept = False
 
     def __enter__(self) -> _Coordinator:
-        self._context.set_forkserver_preload([task.__name__])
+        self._context.set_forkserver_preload([task.__name__, adapter.GRID])
         first = self._context.Process(target=os.getpid)
         first.start()
         first.join()
@@ -81,6 +83,7 @@ class _Coordinator:
         for child in self._children.values():
             child.join(5)
         self._queue.close()
+        self._gateway.close()
 
     def step(self) -> float:
         """Do what there is to do and return after how many seconds to look again."""
@@ -88,6 +91,7 @@ class _Coordinator:
         if not self._swept:
             self._sweep()
         self._reap()
+        self._abandon()
         if now - self._enrolled > ENROL_SECONDS:
             self._enrol()
             self._enrolled = now
@@ -126,22 +130,32 @@ class _Coordinator:
             del self._children[run]
             if child.exitcode != 0:
                 log.error("the process of run %s ended with %s", run, child.exitcode)
-                self._abandon({run})
+                self._left.add(run)
 
     def _sweep(self) -> None:
-        """End what an earlier coordinator left behind: those runs have nobody any more."""
+        """Find what an earlier coordinator left behind: those runs have nobody any more."""
         with self._control() as control:
-            left = {run.id for run in control.runs() if run.begun and not run.finished}
-        self._abandon(left)
+            self._left |= {run.id for run in control.runs() if run.begun and not run.finished}
         self._swept = True
 
-    def _abandon(self, runs: set[int]) -> None:
+    def _abandon(self) -> None:
+        """Stop the runs that were left and report them; what does not work now is tried in the next step.
+
+        Stopped first, so that no site goes on working while the gateway is away.
+        """
+        if not self._left:
+            return
         with self._control() as control:
-            for run in control.runs():
-                if run.id in runs:
-                    if run.job:
-                        self._gateway.report(run.job, _engine_failed())
-                    control.stop(run.id)
+            jobs = {run.id: run.job for run in control.runs() if run.id in self._left}
+            for run in self._left:
+                control.stop(run)
+        for run in sorted(self._left):
+            try:
+                # A task's process waits for the gateway; this one loop has other runs to look after.
+                self._gateway.report(jobs.get(run, ""), _engine_failed(), patience=0.0)
+            except InvalidRequest as err:
+                log.error("run %s was stopped, and the gateway was not told: %s", run, err)
+            self._left.discard(run)
 
     @contextmanager
     def _control(self) -> Iterator[adapter.Control]:

@@ -180,9 +180,9 @@ class _Job:
         )
         judged = self._exchange("evaluate", number, model.arrays)
         model.histograms = {
-            site: (reply.about.histogram, reply.about.weight)
+            site: (reply.about.tested.histogram, reply.about.people.n)
             for site, reply in judged.items()
-            if reply.about.histogram is not None
+            if reply.about.tested is not None
         }
         for site in judged:
             self._seats[site].rounds = number
@@ -286,8 +286,8 @@ class _Job:
             return
         lost = [seat.failure for seat in self._seats.values() if seat.failure is not None]
         codes = {failure.code for failure in lost}
-        # One reason that all sites share is the job's reason; otherwise the job lacks sites.
-        if len(codes) == 1 and not codes & ABSENCES:
+        # One reason that all sites of the job share is the job's reason; otherwise the job lacks sites.
+        if len(lost) == len(self._seats) and len(codes) == 1 and not codes & ABSENCES:
             raise _Ended(lost[0])
         raise _Ended(Failure(code=FailureCode.BELOW_QUORUM, site=lost[-1].site if lost else None))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -20,6 +21,8 @@ from unica_sdk.federation.packing import MAXIMUM_BYTES
 from unica_sdk.federation.site import child, wire
 from unica_sdk.federation.site.work import Abandoned, AppFault, Outcome, Work, call, load
 from unica_sdk.schemas.job import FailureCode
+
+log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 """How often it is looked whether the answer is still wanted, and whether the time is up."""
@@ -87,19 +90,28 @@ class _Guard:
         while not self._done.wait(min(CHECK_SECONDS, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
                 self._verdict = AppFault(FailureCode.APP_TIMEOUT, f"{self._seconds:.0f} s were used up")
-            elif not self._wanted():
+            elif not self._still_wanted():
                 self._verdict = Abandoned()
             else:
                 continue
             self._kill()
             return
 
+    def _still_wanted(self) -> bool:
+        try:
+            return self._wanted()
+        except Exception:
+            # Not knowing is no reason to throw work away, and the time limit has to go on holding.
+            log.exception("it could not be found out whether the answer is still wanted")
+            return True
+
     def _kill(self) -> None:
-        # The group is the child's own from its first line on; before that there is only the process.
-        if self._process.pid is None or self._process.exitcode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End the child and whatever it started, which is still there where the child ended by itself."""
+        # The group is the child's own from its first line on; before that there is only the process. While
+        # anything of the group lives, no other process is given its number.
+        if self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,32 @@ from unica_sdk.federation.ports import Admission, Cases, Refusal, Site, Task
 from unica_sdk.federation.site.work import Abandoned, AppFault, Executor, Outcome, Work
 from unica_sdk.schemas.contract import sha256
 from unica_sdk.schemas.job import FailureCode
-from unica_sdk.schemas.metrics import ScoreHistogram
 
 log = logging.getLogger(__name__)
 
 TASKS: dict[str, Task] = {"train": "train", "evaluate": "evaluate"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a message asks of this site, as it was read: of an approved app, and not yet admitted."""
+
+    task: Task
+    app: Bundle
+    instruction: records.Instruction
+
+
+class _Recorded(Refusal):
+    """A refusal that stands in the site's audit already."""
+
+
 class SiteRunner:
     """Takes one message at a time through: approval of the bundle's actual bytes, its manifest, the site's
     admission of the ticket, the cases, the app in its executor, the checks on the answer.
 
-    Any step that says no ends in a reply that holds a fixed code and nothing of the app's.
+    Any step that says no ends in a reply that holds a fixed code and nothing of the app's. Each message ends
+    in one entry of the site's audit: `answer`, `refuse` (a decision) or `fail` (a fault), next to `admit` and
+    `cases`, which the site itself writes on the way.
     """
 
     def __init__(self, site: Site, execute: Executor) -> None:
@@ -42,26 +57,22 @@ class SiteRunner:
         Raises:
             Abandoned: nobody wants the reply any more.
         """
+        # Before a ticket was admitted, no job is known: the entry is about the app's bytes.
+        subject = digest = sha256(bundle)
         try:
-            return self._answer(message, bundle, wanted)
-        except Refusal as refusal:
-            code, detail = refusal.code, refusal.detail
-        except AuditBroken as err:
-            code, detail = FailureCode.AUDIT_UNAVAILABLE, str(err)
+            asked = self._read(message, bundle, digest)
+            admission = self._admit(asked)
+            subject = admission.ticket.job
+            return self._answer(message, asked, admission, wanted)
         except Abandoned:
             raise
-        except Exception as err:
-            # A fault of the site's own: the node goes on, and the hub learns no more than that.
-            log.exception("%s could not do its part", self._site.name)
-            code, detail = FailureCode.ENGINE, type(err).__name__
-        log.warning("%s answers %s: %s", self._site.name, code.value, detail)
+        except Exception as error:
+            code = self._denied(subject, message.metadata.message_type, error)
         return records.failed(message, code)
 
-    def _answer(self, message: Message, content: bytes, wanted: Callable[[], bool]) -> Message:
-        digest = sha256(content)
+    def _read(self, message: Message, content: bytes, digest: str) -> _Asked:
         if not self._site.approved(digest):
-            self._site.record("job.refused", digest, code=FailureCode.APP_NOT_APPROVED.value)
-            raise Refusal(FailureCode.APP_NOT_APPROVED, digest)
+            raise Refusal(FailureCode.APP_NOT_APPROVED)
         try:
             app = bundles.read(content)
         except DataError as err:
@@ -69,45 +80,79 @@ class SiteRunner:
         task = TASKS.get(message.metadata.message_type)
         if task is None:
             raise Refusal(FailureCode.TICKET_INVALID, "a ticket covers training and evaluation only")
-        asked = records.read_instruction(message)
-        admission = self._site.admit(
-            task=task, ticket=asked.ticket, app=digest, manifest=app.manifest, parameters=asked.parameters
-        )
-        if not 1 <= asked.round <= admission.ticket.rounds:
-            raise Refusal(FailureCode.TICKET_INVALID, "a round beyond those of the ticket")
-        if task == "evaluate" and asked.arrays is None:
-            raise Refusal(FailureCode.PARAMETERS_INVALID, "an evaluation without a model")
-        cases = self._site.cases(admission, app.manifest)
-        work = _work(task, app, asked, admission, cases)
+        return _Asked(task=task, app=app, instruction=records.read_instruction(message))
+
+    def _admit(self, asked: _Asked) -> Admission:
         try:
-            outcome = self._execute(work, wanted=wanted)
-            return self._checked(message, work, admission, outcome)
-        except AppFault as fault:
-            self._site.record("job.failed", admission.ticket.job, task=task, code=fault.code.value)
-            if fault.__cause__ is not None:
-                log.error("%s: the app failed", self._site.name, exc_info=fault.__cause__)
-            raise Refusal(fault.code, fault.detail) from fault
+            return self._site.admit(
+                task=asked.task,
+                ticket=asked.instruction.ticket,
+                app=asked.app.id,
+                manifest=asked.app.manifest,
+                parameters=asked.instruction.parameters,
+            )
+        except Refusal as refusal:
+            raise _Recorded(refusal.code, refusal.detail) from refusal
+
+    def _answer(
+        self, message: Message, asked: _Asked, admission: Admission, wanted: Callable[[], bool]
+    ) -> Message:
+        if not 1 <= asked.instruction.round <= admission.ticket.rounds:
+            raise Refusal(FailureCode.TICKET_INVALID, "a round beyond those of the ticket")
+        if asked.task == "evaluate" and asked.instruction.arrays is None:
+            raise Refusal(FailureCode.PARAMETERS_INVALID, "an evaluation without a model")
+        cases = self._site.cases(admission, asked.app.manifest)
+        if asked.task == "evaluate" and cases.tested is None:
+            raise Refusal(FailureCode.TOO_FEW_CASES, "too few held-out people for a figure")
+        work = _work(asked, admission, cases)
+        outcome = self._execute(work, wanted=wanted)
+        return self._checked(message, work, admission, outcome)
 
     def _checked(self, message: Message, work: Work, admission: Admission, outcome: Outcome) -> Message:
         metrics = records.declared(work.bundle.manifest, outcome.metrics)
         dropped = sorted(set(outcome.metrics) - set(metrics))
         arrays: Arrays | None = None
-        histogram: ScoreHistogram | None = None
+        tested: records.Tested | None = None
         if work.task == "train":
-            arrays, number = check_arrays(outcome.arrays, work.arrays), admission.cases.n
+            arrays = check_arrays(outcome.arrays, work.arrays)
         else:
-            histogram = check_scores(outcome.scores, work.cases)
-            number = int(work.cases.held_out.sum())
-        about = records.About(
-            cases=admission.cases,
-            weight=max(10, round(number, -1)),
-            metrics=metrics,
-            histogram=histogram,
-        )
+            tested = check_scores(outcome.scores, work.cases)
+        about = records.About(cases=admission.cases, metrics=metrics, tested=tested)
         self._site.record(
-            "job.answered", admission.ticket.job, task=work.task, round=work.round, dropped_metrics=dropped
+            "answer", admission.ticket.job, task=work.task, round=work.round, dropped_metrics=dropped
         )
         return records.reply(message, about, arrays)
+
+    def _denied(self, subject: str, kind: str, error: Exception) -> FailureCode:
+        """Write down why there is no answer, unless the site has, and return what the hub may know of it."""
+        action, code, detail = _reason(error)
+        cause = error.__cause__ if isinstance(error, AppFault) else error
+        if action == "fail" and cause is not None:
+            log.error("%s could not do its part", self._site.name, exc_info=cause)
+        try:
+            if not isinstance(error, _Recorded):
+                self._site.record(action, subject, task=kind, code=code.value, detail=detail)
+        except AuditBroken as err:
+            code, detail = FailureCode.AUDIT_UNAVAILABLE, str(err)
+        told = error.detail if isinstance(error, AppFault) else detail
+        log.warning("%s answers %s: %s", self._site.name, code.value, told)
+        return code
+
+
+def _reason(error: Exception) -> tuple[str, FailureCode, str]:
+    """Return the audit's word for an error, the code that leaves the site, and the audit's detail.
+
+    What an app said of its fault is for the site's log alone.
+    """
+    match error:
+        case Refusal():
+            return "refuse", error.code, error.detail
+        case AuditBroken():
+            return "refuse", FailureCode.AUDIT_UNAVAILABLE, str(error)
+        case AppFault():
+            return "fail", error.code, ""
+        case _:
+            return "fail", FailureCode.ENGINE, type(error).__name__
 
 
 def check_arrays(arrays: Arrays | None, given: Arrays | None) -> Arrays:
@@ -126,34 +171,38 @@ def check_arrays(arrays: Arrays | None, given: Arrays | None) -> Arrays:
     return arrays
 
 
-def check_scores(scores: NDArray[Any] | None, cases: Cases) -> ScoreHistogram:
+def check_scores(scores: NDArray[Any] | None, cases: Cases) -> records.Tested:
     """Return the histogram of an evaluation's scores, with the labels that only the site's own side sees.
 
     Raises:
         AppFault: not one number in 0..1 for each held-out case.
+        Refusal: the held-out people are too few for any figure about them.
     """
     from unica_sdk.evaluation import histogram_of
 
+    if cases.tested is None:
+        raise Refusal(FailureCode.TOO_FEW_CASES, "too few held-out people for a figure")
     held_out = cases.labels[cases.held_out]
     if scores is None or scores.dtype.kind != "f" or scores.shape != held_out.shape:
         raise AppFault(FailureCode.REPLY_INVALID, "one score for each held-out case was expected")
     if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
         raise AppFault(FailureCode.REPLY_INVALID, "a score lies outside of 0..1")
-    return histogram_of(scores, held_out)
+    return records.Tested(people=cases.tested, images=len(held_out), histogram=histogram_of(scores, held_out))
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in arrays.items()}
 
 
-def _work(task: Task, app: Bundle, asked: records.Instruction, admission: Admission, cases: Cases) -> Work:
+def _work(asked: _Asked, admission: Admission, cases: Cases) -> Work:
+    told = asked.instruction
     return Work(
-        task=task,
-        bundle=app,
-        arrays=asked.arrays,
+        task=asked.task,
+        bundle=asked.app,
+        arrays=told.arrays,
         parameters=admission.parameters,
-        round=asked.round,
-        seed=asked.seed,
+        round=told.round,
+        seed=told.seed,
         cases=cases,
         seconds=admission.seconds,
     )

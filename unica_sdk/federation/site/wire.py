@@ -37,6 +37,7 @@ def pack_work(work: Work, folder: Path) -> bytes:
 def unpack_work(content: bytes) -> tuple[Work, Path]:
     """Return a piece of work and the folder of its app."""
     head, arrays = unpack(content)
+    held = _under("cases", arrays)
     bundle = Bundle(
         id=head["app"],
         content=b"",
@@ -50,7 +51,7 @@ def unpack_work(content: bytes) -> tuple[Work, Path]:
         parameters=head["parameters"],
         round=head["round"],
         seed=head["seed"],
-        cases=Cases(**_under("cases", arrays)),
+        cases=Cases(images=held["images"], labels=held["labels"], held_out=held["held_out"]),
         seconds=head["seconds"],
     )
     return work, Path(head["folder"])

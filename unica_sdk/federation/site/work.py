@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from unica_sdk.schemas.job import FailureCode
 
 if TYPE_CHECKING:
     from flwr.app import Message
+
+_loading = threading.Lock()
+"""For `sys.modules` and `sys.path`, which are one for the process: two engines in it may load at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +83,15 @@ def load(folder: Path, entry: str) -> Any:
     """
     module, _, attribute = entry.partition(":")
     top = module.partition(".")[0]
-    for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
-        del sys.modules[name]
-    sys.path.insert(0, str(folder))
-    try:
-        importlib.invalidate_caches()
-        return getattr(importlib.import_module(module), attribute)
-    finally:
-        sys.path.remove(str(folder))
+    with _loading:
+        for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
+            del sys.modules[name]
+        sys.path.insert(0, str(folder))
+        try:
+            importlib.invalidate_caches()
+            return getattr(importlib.import_module(module), attribute)
+        finally:
+            sys.path.remove(str(folder))
 
 
 def call(app: Any, work: Work) -> Outcome:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def misbehave(how, task):
     """Do what the test asked for."""
     if how == "raise":
         raise ValueError(f"patient {4700 + 11} has a secret")
+    if how == "leave_behind":
+        # Marked as asleep itself: it must end when the app does.
+        (MARKERS / f"asleep-{subprocess.Popen(['sleep', '600']).pid}").touch()
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
