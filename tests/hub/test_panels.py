@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unica_sdk.client import panels
 from unica_sdk.errors import DataError
-from unica_sdk.schemas.cohort import Offline, Refused
+from unica_sdk.schemas.cohort import Offline, Refused, Released
 from unica_sdk.schemas.job import JobState
 
 
@@ -104,3 +104,17 @@ def test_the_snapshot_is_read_or_refused(tmp_path: Path) -> None:
         panels.load_indicators(path)
     with pytest.raises(DataError):
         panels.load_indicators(tmp_path / "missing")
+
+
+def test_drawn_cases_are_not_passed_off_as_real_ones() -> None:
+    shown = federation()
+    drawn = sum(
+        record.patients.low
+        for record in shown.datasets
+        if record.synthetic and isinstance(record.patients, Released)
+    )
+    assert f"{drawn:,} of them are synthetic" in panels.cases_text(shown)
+    real = shown.model_copy(
+        update={"datasets": tuple(r.model_copy(update={"synthetic": False}) for r in shown.datasets)}
+    )
+    assert "synthetic" not in panels.cases_text(real)

@@ -47,7 +47,7 @@ def summary(indicators: Indicators) -> str:
         note = f"{_tag('synthetic', 'synthetic')} Every dataset shown here is synthetic."
     else:
         note = (
-            f"{_tag('synthetic', 'synthetic')} {len(synthetic)} of {len(indicators.datasets)} datasets are."
+            f"{len(synthetic)} of {len(indicators.datasets)} datasets are {_tag('synthetic', 'synthetic')}."
         )
     return f'<p class="date">State of {_moment(indicators.at)}. {note}</p>'
 
@@ -96,6 +96,19 @@ def cases_text(indicators: Indicators) -> str:
         ...     cases_upper=2400, nodes=(), datasets=(), jobs={}, isolation=""))
         'Between 2,300 and 2,400 cases of the 100,000 that are the goal: 2.3 % to 2.4 %.'
     """
+    return _cases_sentence(indicators) + _synthetic_sentence(indicators)
+
+
+def _synthetic_sentence(indicators: Indicators) -> str:
+    """Say how many of the cases are nobody's: a goal is not met with drawings."""
+    counts = [record.patients for record in indicators.datasets if record.synthetic]
+    if not counts:
+        return ""
+    low = sum(count.low for count in counts if isinstance(count, Released))
+    return f" At least {low:,} of them are synthetic and count for nothing but the demonstration."
+
+
+def _cases_sentence(indicators: Indicators) -> str:
     low, high, goal = indicators.cases_lower, indicators.cases_upper, indicators.goal_cases
     of_goal = f"of the {goal:,} that are the goal"
     if high is None:
