@@ -127,7 +127,7 @@ class Count(Shown):
 
 
 class Frozen(Shown):
-    """A frozen cohort: what a job trains on, by an identity each site can recompute and nobody else."""
+    """A frozen cohort: what a job trains on, by an identity made of those each site keyed."""
 
     def __init__(self, frozen: FrozenCohort) -> None:
         self.frozen = frozen

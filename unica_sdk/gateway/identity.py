@@ -86,13 +86,9 @@ class HubIdentity:
         self._cache.pop(key, None)
         person = _person(await self._user(token))
         if len(self._cache) >= _CACHE_SIZE:
-            self.flush()
+            self._cache.clear()
         self._cache[key] = (now + self._cache_seconds, person)
         return person
-
-    def flush(self) -> None:
-        """Forget every answer: after a revocation."""
-        self._cache.clear()
 
     async def _user(self, token: str) -> dict[str, Any]:
         client, base = hub_client(self._api_url)

@@ -120,7 +120,12 @@ PATIENTS = """
         FROM clinical WHERE dataset IN (SELECT unnest($datasets::VARCHAR[])) GROUP BY patient
     ) AS facts USING (patient)
 """
-"""One row per person, from the rows of some datasets alone; sources that contradict each other give NULL."""
+"""One row per person, from the rows of some datasets alone.
+
+The clinical table comes before the images. Within either, values that contradict each other give NULL (sex:
+`unknown`, or what the other source says), except for the age: that is the lowest, because people are imaged more
+than once.
+"""
 
 
 class Index:

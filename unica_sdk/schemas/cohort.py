@@ -198,7 +198,10 @@ class Snapshot(Contract):
 
 
 class FrozenCohort(Contract):
-    """A cohort as frozen under a permit: the snapshots of the sites that had enough people."""
+    """A cohort as frozen under a permit: the snapshots of the sites that had enough people.
+
+    `id` is `identity` of the snapshots.
+    """
 
     id: Keyed
     query: CohortQuery
@@ -210,7 +213,10 @@ class FrozenCohort(Contract):
 
     @staticmethod
     def identity(snapshots: Mapping[str, str]) -> str:
-        """Return the network-wide identity: a hash over the sites' own identities.
+        """Return the network-wide identity: a plain SHA-256 over the sites' own keyed identities.
+
+        It is written `hmac:` because keys are under it: whoever knows the snapshots' identities can recompute
+        it, and nobody can guess those from a list of patients without the sites' keys.
 
         Example:
             >>> FrozenCohort.identity({"gr": "hmac:" + "0" * 64})[:10]

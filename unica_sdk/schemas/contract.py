@@ -15,7 +15,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A SHA-256 of bytes, in the form `sha256:<64 hex digits>`."""
 
 Keyed = Annotated[str, StringConstraints(pattern=r"^hmac:[0-9a-f]{64}$")]
-"""An HMAC-SHA-256 that only its key holder can recompute, in the form `hmac:<64 hex digits>`."""
+"""An HMAC-SHA-256 that only its key holder can recompute, or a hash over such, as `hmac:<64 hex digits>`."""
 
 Moment = AwareDatetime
 """A point in time; a naive datetime is refused."""

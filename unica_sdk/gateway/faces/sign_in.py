@@ -119,10 +119,6 @@ class SignIn:
         self._set(request, response, self._session_cookie, {"token": token}, seconds=SESSION_SECONDS)
         return response
 
-    def forget(self, response: Response) -> None:
-        """Drop the browser's session."""
-        response.delete_cookie(self._session_cookie, path=self._oauth.prefix)
-
     def _pending(self, request: Request) -> dict[str, str]:
         try:
             pending = self._opened(request.cookies.get(self._state_cookie, ""), STATE_SECONDS)
