@@ -18,7 +18,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     hub = RunningHub(tmp_path_factory.mktemp("hub"))
     for name, group in PEOPLE.items():
         hub.registry.add(name, password=PASSWORD, groups=[group])
-    hub.registry.add("leaver", password=PASSWORD, groups=["researchers"])
+    for name in ("leaver", "researcher"):
+        hub.registry.add(name, password=PASSWORD, groups=["researchers"])
     hub.registry.add(
         "expired", password=PASSWORD, groups=["researchers"], expires=datetime(2020, 1, 1, tzinfo=UTC)
     )

@@ -15,13 +15,13 @@ PATIENCE = 2.0
 """Seconds to wait for one answer."""
 
 
-def answers(url: str, *, status: int, socket: Path | None = None, body: str = "") -> bool:
-    """Whether a GET is answered with this status, and with this text somewhere in it."""
+def answers(url: str, *, status: int, socket: Path | None = None, body: str = "", token: str = "") -> bool:
+    """Whether a GET, as this bearer, is answered with this status, and with this text somewhere in it."""
     transport = httpx.HTTPTransport(uds=str(socket) if socket else None, trust_env=False)
     try:
         with httpx.Client(transport=transport, timeout=PATIENCE, trust_env=False) as client:
-            reply = client.get(url)
-    except (httpx.HTTPError, OSError):
+            reply = client.get(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    except (httpx.HTTPError, OSError, UnicodeError):
         return False
     return reply.status_code == status and body in reply.text
 

@@ -110,9 +110,25 @@ def _prepare_engine(layout: Layout, ports: Ports) -> None:
 
 def _running(layout: Layout) -> Welcome:
     ports = Ports.read(layout)
-    if not layout.token.exists() or time.time() - layout.token.stat().st_mtime > TOKEN_SECONDS:
-        _terminal_token(layout, ports)
+    renew_token(layout, ports)
     return Welcome(address=ports.address, sign_ins=demonstration.sign_ins(layout), already=True)
+
+
+def renew_token(layout: Layout, ports: Ports) -> None:
+    """Make the terminal's token anew where it is missing, old, or not accepted by the gateway.
+
+    Raises:
+        UnicaError: the hub makes none.
+    """
+    from unica_sdk.environment.probes import answers
+
+    try:
+        token = layout.token.read_text(encoding="ascii").strip()
+        old = time.time() - layout.token.stat().st_mtime > TOKEN_SECONDS
+    except (FileNotFoundError, UnicodeDecodeError):
+        token, old = "", True
+    if old or answers("http://gateway/v1/me", status=401, socket=layout.gateway_socket, token=token):
+        _terminal_token(layout, ports)
 
 
 def _terminal_token(layout: Layout, ports: Ports) -> None:
