@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.federation.ports import Cases
-from unica_sdk.node.cohort import FrozenList
 from unica_sdk.files import locked
+from unica_sdk.node.cohort import FrozenList
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import PATIENTS, Index
 from unica_sdk.node.keys import SiteKey

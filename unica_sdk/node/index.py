@@ -123,8 +123,8 @@ PATIENTS = """
 """One row per person, from the rows of some datasets alone.
 
 The clinical table comes before the images. Within either, values that contradict each other give NULL (sex:
-`unknown`, or what the other source says), except for the age: that is the lowest, because people are imaged more
-than once.
+`unknown`, or what the other source says), except for the age: that is the lowest, because people are imaged
+more than once.
 """
 
 
