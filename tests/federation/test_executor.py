@@ -19,7 +19,7 @@ from unica_sdk.federation.ports import Cases
 from unica_sdk.federation.site import executor as module
 from unica_sdk.federation.site import wire
 from unica_sdk.federation.site.executor import ForkExecutor
-from unica_sdk.federation.site.work import Abandoned, AppFault, Work
+from unica_sdk.federation.site.work import Abandoned, AppFault, Outcome, Work
 from unica_sdk.schemas.job import FailureCode
 
 
@@ -125,8 +125,20 @@ def test_a_child_nobody_waits_for_is_ended(
     assert_gone(folder)
 
 
-def test_what_a_child_started_ends_with_it(shared: Shared, work: Callable[..., Work]) -> None:
+def test_what_a_child_started_ends_though_the_child_is_long_gone(
+    shared: Shared, work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, execute = shared
+    for trace in folder.iterdir():
+        trace.unlink()
+    unpack = wire.unpack_outcome
+
+    def late(content: bytes) -> Outcome:
+        (child,) = (int(name.split("-")[1]) for name in markers(folder))
+        wait_for(lambda: not psutil.pid_exists(child), why="the child to be gone")
+        return unpack(content)
+
+    monkeypatch.setattr(wire, "unpack_outcome", late)
     assert execute(work("leave_behind"), wanted=always).arrays is not None
     assert_gone(folder)
 

@@ -15,6 +15,8 @@ from unica_sdk.schemas.job import FailureCode
 
 POLL_SECONDS = 0.1
 SLOWEST_POLL_SECONDS = 0.5
+"""A long training is asked for less and less often: on a small machine every poll is taken from it."""
+
 ROSTER_SECONDS = 1.0
 
 Roster = Callable[[], Mapping[str, int]]
@@ -78,7 +80,6 @@ def collect(
             raise DeadlinePassed
         if waiting:
             time.sleep(pause)
-            # A long training is asked for less often: on a small machine every poll is taken from it.
             pause = min(SLOWEST_POLL_SECONDS, pause * 1.1)
 
 

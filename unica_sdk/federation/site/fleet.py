@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 from flwr.app import Message
@@ -54,10 +55,7 @@ def run_node(
     Raises:
         ConfigurationError: the key cannot be read.
     """
-    try:
-        key = engine_key.read_bytes()
-    except OSError as err:
-        raise ConfigurationError("The site's engine key cannot be read.", where=str(engine_key)) from err
+    key = _key(engine_key)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     execute = ForkExecutor(home / "apps", preload=preload)
     execute.warm()
@@ -66,11 +64,9 @@ def run_node(
     while not stop.is_set():
         try:
             fleet = adapter.Fleet(superlink, certificate=certificate.read_bytes(), key=key, stop=stop)
-            try:
+            with closing(fleet):
                 _Connection(fleet, runner, home / "engine-node", stop).serve()
-                said = ""
-            finally:
-                fleet.close()
+            said = ""
         except (adapter.EngineGone, adapter.EngineRefused, FileNotFoundError) as err:
             # Said once: a hub that is down for a night must not fill the log.
             if (now := str(err)) != said:
@@ -155,6 +151,13 @@ class _Connection:
                 continue
             except (adapter.EngineRefused, adapter.RunOver):
                 self._lost.set()
+
+
+def _key(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ConfigurationError("The site's engine key cannot be read.", where=str(path)) from err
 
 
 def _previous(lease: Path) -> int | None:
