@@ -311,6 +311,8 @@ def test_a_job_that_the_engine_works_on_is_not_ended_by_a_second_hand_over(world
             job, JobUpdate(text="Round 1.", state=JobState.RUNNING)
         )
         world.gateway.jobs.resume()
+        await until(lambda: world.store.jobs.get(job).state is not JobState.QUEUED)
+        # Once the hand-over is through with its refusal, too.
         await asyncio.to_thread(world.gateway.jobs.close)
         assert (await shown(world, job)).state is JobState.RUNNING
 
