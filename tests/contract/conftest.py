@@ -17,6 +17,5 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
             yield network
         return
     environment = request.getfixturevalue("environment")
-    gateway = f"unix://{environment.state / 'run' / 'gateway.sock'}"
-    with unica.connect(gateway, token=environment.token()) as network:
+    with unica.connect(environment.gateway, token=environment.token()) as network:
         yield network

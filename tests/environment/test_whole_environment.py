@@ -12,6 +12,10 @@ import pytest
 from browser import Browser, wait_until
 from whole_environment import PATIENTS, WholeEnvironment
 
+import unica_sdk as unica
+from unica_sdk.errors import JobFailed
+from unica_sdk.schemas.job import JobState
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOK = REPOSITORY / "notebooks" / "research" / "01_first_study.ipynb"
 SITES = ["gr", "lt", "pt"]
@@ -99,6 +103,19 @@ def test_the_audits_hold_and_agree_about_each_other(environment: WholeEnvironmen
     told = environment.unica("audit", "verify").stdout
     for place in ("gateway", *SITES):
         assert place in told
+
+
+def test_a_job_that_down_cut_off_is_told_as_failed(environment: WholeEnvironment) -> None:
+    with unica.connect(environment.gateway, token=environment.token()) as network:
+        cohort = network.cohort(modality="MG").freeze()
+        job = network.submit("breast-screen", cohort=cohort, rounds=50, deadline=3600)
+        wait_until(lambda: job.state is JobState.RUNNING, what="the job runs")
+    environment.unica("down")
+    environment.up()
+    with unica.connect(environment.gateway, token=environment.token()) as network:
+        with pytest.raises(JobFailed, match="engine") as raised:
+            network.jobs[job.id].result(timeout=60)
+        assert raised.value.hint
 
 
 def test_down_leaves_no_process_and_up_finds_everything_again(environment: WholeEnvironment) -> None:

@@ -22,6 +22,7 @@ from unica_sdk.schemas.cohort import (
     Unsupported,
     unknown_criteria,
 )
+from unica_sdk.schemas.job import JobRequest
 from unica_sdk.schemas.permit import Permit, Purpose
 from unica_sdk.schemas.signing import Signable, sign, verify
 
@@ -84,6 +85,7 @@ def test_sites_are_an_address_not_a_question() -> None:
         ({"age": {"low": 60, "high": 50}}, "backwards"),
         ({"lung_rads": ("4B",)}, "Extra inputs"),
         ({"manufacturer": ("x" * 65,)}, "at most 64"),
+        ({"manufacturer": ("   ",)}, "at least 1"),
         ({"manufacturer": tuple(f"m{i}" for i in range(40))}, "at most 32"),
     ],
 )
@@ -234,6 +236,12 @@ def test_parameters_out_of_bounds_are_refused(given_value: dict[str, Any], where
     with pytest.raises(InvalidRequest) as refused:
         manifest().fill(given_value)
     assert refused.value.where == where
+
+
+@pytest.mark.parametrize("parameters", [{"\ud800": 1}, {"epochs": "\ud800"}, {"epochs": float("inf")}])
+def test_parameters_that_are_no_json_are_refused_at_once(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="parameters"):
+        JobRequest(app="sha256:" + "0" * 64, cohort="hmac:" + "0" * 64, permit="p", parameters=parameters)
 
 
 def test_nothing_can_be_added_to_a_contract_or_changed_in_it() -> None:

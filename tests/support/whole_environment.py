@@ -23,6 +23,7 @@ class WholeEnvironment:
         self._folder = Path(tempfile.mkdtemp(prefix="unica-test-"))
         self._folder.chmod(0o755)
         self.state = self._folder / "state"
+        self.gateway = f"unix://{self.state / 'run' / 'gateway.sock'}"
 
     def unica(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment."""

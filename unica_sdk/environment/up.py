@@ -100,8 +100,15 @@ def part_variables(layout: Layout) -> dict[str, str]:
 
 
 def _prepare_engine(layout: Layout, ports: Ports) -> None:
-    """Make the engine's secrets, and keep its command for the supervisor, which is to stay small."""
-    from unica_sdk.federation.hub.superlink import run_superlink
+    """Make the engine's secrets, and keep its command for the supervisor, which is to stay small.
+
+    The engine begins anew: its database holds nothing that the gateway lacks, and may hold a registration
+    that somebody on this machine took away. Jobs that were running are ended by the coordinator.
+    """
+    from unica_sdk.federation.hub.superlink import DATABASE, run_superlink
+
+    for old in layout.engine.glob(DATABASE + "*"):
+        old.unlink()
 
     launch = run_superlink(layout.engine, port=ports.superlink)
     write_json(layout.superlink_command, {"command": launch.command})

@@ -125,6 +125,10 @@ class JobDesk:
         """Return the order of a job that is under way, for the engine's server side."""
         return self._store.jobs.order(job_id)
 
+    def running(self) -> tuple[str, ...]:
+        """Return the jobs that the engine is believed to be working on."""
+        return tuple(self._store.jobs.unfinished(states=(JobState.RUNNING, JobState.EVALUATING)))
+
     def report(self, job_id: str, update: JobUpdate) -> bool:
         """Take what the engine says of a job; the answer is whether the job is still wanted.
 

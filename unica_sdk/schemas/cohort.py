@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from unica_sdk.errors import UnknownTerm
 from unica_sdk.schemas import vocabulary
@@ -39,6 +39,11 @@ MAX_VALUES = 32
 _Values = Annotated[tuple[str, ...], Field(max_length=MAX_VALUES)]
 
 
+_Manufacturer = Annotated[
+    str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=64)
+]
+
+
 class AgeRange(Contract):
     """Ages in years, both ends included."""
 
@@ -70,9 +75,9 @@ class CohortQuery(Contract):
     modality: Annotated[_Values, _terms_of("modality")] = ()
     body_part: Annotated[_Values, _terms_of("body_part")] = ()
     manufacturer: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
+        tuple[_Manufacturer, ...],
         Field(max_length=MAX_VALUES),
-        AfterValidator(lambda values: sorted_unique(tuple(v.strip().lower() for v in values))),
+        AfterValidator(sorted_unique),
     ] = ()
     age: AgeRange | None = None
     sites: Annotated[tuple[Name, ...], Field(max_length=256), AfterValidator(sorted_unique)] = ()

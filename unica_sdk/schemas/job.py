@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import CountAnswer
-from unica_sdk.schemas.contract import Contract, Digest, Keyed, Moment, Name
+from unica_sdk.schemas.contract import Contract, Digest, Keyed, Moment, Name, canonical_json
 from unica_sdk.schemas.metrics import Metrics, RoundMetrics
 from unica_sdk.schemas.signing import SignedDocument
 
@@ -121,13 +121,21 @@ class Participant(Contract):
     failure: Failure | None = None
 
 
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    try:
+        canonical_json(parameters)
+    except ValueError as err:
+        raise ValueError("a parameter cannot be written as JSON in UTF-8") from err
+    return parameters
+
+
 class JobRequest(Contract):
     """What a researcher submits. `deadline` is seconds from the start of the job."""
 
     app: Digest
     cohort: Keyed
     permit: Name
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Annotated[dict[str, Any], AfterValidator(_plain)] = Field(default_factory=dict)
     rounds: int = Field(default=3, ge=1, le=1000)
     quorum: int = Field(default=2, ge=1, le=1000)
     deadline: float = Field(default=900, ge=10, le=7 * 24 * 3600)

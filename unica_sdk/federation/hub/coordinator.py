@@ -25,6 +25,7 @@ POLL_SECONDS = 0.5
 IDLE_POLL_SECONDS = 1.0
 HOT_SECONDS = 60.0
 ENROL_SECONDS = 2.0
+ORPHAN_SECONDS = 5.0
 
 
 def run_coordinator(
@@ -67,7 +68,7 @@ class _Coordinator:
         # Runs that nobody works on any more: each stays here until it is stopped and reported.
         self._left: set[int] = set()
         self._known: set[bytes] = set()
-        self._hot = self._enrolled = -HOT_SECONDS
+        self._hot = self._enrolled = self._looked = -HOT_SECONDS
         self._swept = False
 
     def __enter__(self) -> _Coordinator:
@@ -95,6 +96,9 @@ class _Coordinator:
         if now - self._enrolled > ENROL_SECONDS:
             self._enrol()
             self._enrolled = now
+        if now - self._looked > ORPHAN_SECONDS:
+            self._end_orphans()
+            self._looked = now
         try:
             claim = self._queue.take()
         except adapter.EngineRefused as err:
@@ -156,6 +160,20 @@ class _Coordinator:
             except InvalidRequest as err:
                 log.error("run %s was stopped, and the gateway was not told: %s", run, err)
             self._left.discard(run)
+
+    def _end_orphans(self) -> None:
+        """Report the jobs that the gateway takes for running and that nobody works on any more.
+
+        A run may have been stopped, or the engine begun anew, while nobody could tell the gateway.
+        """
+        running = set(self._gateway.running())
+        if not running:
+            return
+        with self._control() as control:
+            worked_on = {run.job for run in control.runs() if run.id in self._children or not run.finished}
+        for job in sorted(running - worked_on):
+            log.error("job %s has nobody who works on it", job)
+            self._gateway.report(job, _engine_failed(), patience=0.0)
 
     @contextmanager
     def _control(self) -> Iterator[adapter.Control]:

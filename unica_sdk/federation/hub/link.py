@@ -66,6 +66,17 @@ class GatewayLink:
         said = self._ask("POST", path, update.model_dump_json(), patience=patience)
         return said is not None and TypeAdapter(dict[str, bool]).validate_json(said)["wanted"]
 
+    def running(self) -> list[str]:
+        """Return the jobs that the gateway takes for running.
+
+        Raises:
+            Unavailable: the gateway does not answer.
+        """
+        told = self._ask("GET", "/engine/v1/jobs", patience=0.0)
+        if told is None:
+            raise ConfigurationError("What answers in the gateway's place is not the gateway.")
+        return TypeAdapter(list[str]).validate_json(told)
+
     def nodes(self) -> list[NodeEnrolment]:
         """Return the enrolled sites.
 

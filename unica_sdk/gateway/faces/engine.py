@@ -65,6 +65,12 @@ def update(gateway: _Gateway, job_id: Name, body: JobUpdate) -> Wanted:
     return Wanted(wanted=gateway.report(job_id, body))
 
 
+@router.get("/jobs")
+def running(gateway: _Gateway) -> tuple[str, ...]:
+    """The jobs that the engine is believed to be working on."""
+    return gateway.jobs.running()
+
+
 @router.get("/nodes")
 def nodes(gateway: _Gateway) -> tuple[NodeEnrolment, ...]:
     """The enrolled sites with their engine keys."""

@@ -46,7 +46,9 @@ def status_of(error: UnicaError) -> int:
 
 def answer_for(error: UnicaError, *, status: int | None = None) -> JSONResponse:
     """Return the response that says an error."""
-    body = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}
+    said = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}
+    # What a caller sent may be echoed, and need not be text that UTF-8 can carry.
+    body = {key: text.encode("utf-8", "backslashreplace").decode() for key, text in said.items()}
     status = status or status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse({"error": body}, status_code=status, headers=headers)
