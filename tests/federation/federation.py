@@ -60,6 +60,12 @@ class EngineFace:
         self.unwanted: set[str] = set()
         self.failing: int | None = None
 
+    @staticmethod
+    def _open(told: list[JobUpdate]) -> bool:
+        """Whether a job was begun and not ended."""
+        states = [update.state for update in told if update.state is not None]
+        return bool(states) and not states[-1].final
+
     def app(self) -> FastAPI:
         """The engine face over HTTP."""
         app = FastAPI()
@@ -86,6 +92,11 @@ class EngineFace:
                 raise HTTPException(404)
             self.updates[job].append(update)
             return {"wanted": job not in self.unwanted}
+
+        @app.get("/engine/v1/jobs")
+        def running(authorization: Annotated[str, Header()] = "") -> list[str]:
+            check(authorization)
+            return [job for job, told in self.updates.items() if self._open(told)]
 
         @app.get("/engine/v1/nodes")
         def nodes(authorization: Annotated[str, Header()] = "") -> list[NodeEnrolment]:
