@@ -42,9 +42,9 @@ def burned_in(header: Header) -> Verdict:
     """Say whether an image can be trusted to hold no burned-in text.
 
     Passes CT, MR, MG, DX and CR whose Image Type says ORIGINAL and PRIMARY; MG, DX and CR that are DERIVED
-    and PRIMARY too (a mammogram for presentation), where the header states Burned In Annotation NO. To quarantine
-    go Burned In Annotation YES, secondary captures, US and every other modality. Asks for Modality,
-    SOPClassUID, ConversionType, BurnedInAnnotation and ImageType.
+    and PRIMARY too (a mammogram for presentation), where the header states Burned In Annotation NO. To
+    quarantine go Burned In Annotation YES, secondary captures, US and every other modality. Asks for
+    Modality, SOPClassUID, ConversionType, BurnedInAnnotation and ImageType.
 
     Example:
         >>> burned_in({"Modality": "US"}).code

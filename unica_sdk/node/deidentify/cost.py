@@ -1,4 +1,4 @@
-"""What de-identifying a header costs, beside dicom-anonymizer doing what it can of it, in one interleaved run.
+"""What de-identifying a header costs, beside dicom-anonymizer doing what it can of it, in one run.
 
 For the project's benchmarks; nothing here is needed to de-identify. The headers are synthetic: the attributes
 that a mammography unit and a CT scanner write, sequences and private blocks included, and no pixels.
@@ -154,13 +154,13 @@ def typical_files() -> dict[str, bytes]:
 
 
 def rows(files: dict[str, bytes] | None = None, *, rounds: int = ROUNDS) -> list[Row]:
-    """Return headers per CPU-second beside dicom-anonymizer, for each file: de-identified, and with its reading.
+    """Return headers per CPU-second beside dicom-anonymizer, without and with reading and writing each file.
 
     Both sides take turns in one process and apply the same edition of the table; each gets freshly read
     datasets. The peer leaves out what it cannot do: pseudonyms, dates, descriptors, sequences, markers.
 
     Args:
-        files: DICOM files by name; without them `typical_files()`. Pixels add the same copying to both sides.
+        files: DICOM files by name; else `typical_files()`.
         rounds: How often both sides take their turn; the best turn of each side counts.
 
     Raises:

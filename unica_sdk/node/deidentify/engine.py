@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
 from functools import cached_property
+from io import BytesIO
 from typing import Any, Final, NamedTuple, NoReturn
 
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_sequence
 from pydicom.filewriter import write_sequence
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
-from pydicom.values import convert_SQ
 
 from unica_sdk.errors import DataError, UnicaError
 from unica_sdk.node.deidentify.names import Names
@@ -36,9 +38,11 @@ DEPTH: Final = 32
 _DISGUISES: Final = ("SQ", "UN")
 _ITEM: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _SOP_INSTANCE: Final = 0x00080018
+_META_VERSION: Final = 0x00020001
 _META_INSTANCE: Final = 0x00020003
-_META_KEPT: Final = frozenset({0x00020001, 0x00020002, 0x00020010})
-"""File meta version, SOP class, transfer syntax; the rest of the file meta names machines or people."""
+_META_KEPT: Final = (0x00020002, 0x00020010)
+"""SOP class and transfer syntax; the rest of the file meta names machines or people."""
+_UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class Deidentified(NamedTuple):
@@ -145,9 +149,14 @@ class Engine:
                 step = _keep if plain and element.VR not in _DISGUISES else self._keep_with_care
             if step is _keep:
                 elements[tag] = element
-            elif step is removed:
+                continue
+            if step is removed:
                 counts[Done.REMOVED] += 1
-            elif (result := step(passing, element)) is not None:
+                passing.changed = True
+                continue
+            result = step(passing, element)
+            passing.changed = passing.changed or result is not element
+            if result is not None:
                 elements[tag] = result
         passing.source = outer
         return elements
@@ -168,15 +177,16 @@ class Engine:
     def _enter(self, passing: Pass, element: Element) -> Element | None:
         if passing.depth >= DEPTH:
             raise DataError("Sequences nest too deep.", hint=f"At most {DEPTH} levels are read.")
-        items = _items(passing, element)
+        items, whole = _items(passing, element)
         if items is None:
             passing.counts[Done.REMOVED] += 1
             return None
-        before = sum(passing.counts)
+        outer, passing.changed = passing.changed, False
         passing.depth += 1
         cleaned = [_like(item, self._walk(item, passing)) for item in items]
         passing.depth -= 1
-        if isinstance(element, RawDataElement) and element.VR != "UN" and sum(passing.counts) == before:
+        changed, passing.changed = passing.changed, outer
+        if whole and not changed:
             return element
         return DataElement(element.tag, "SQ", Sequence(cleaned), already_converted=True)
 
@@ -225,18 +235,24 @@ def patient_of(dataset: Dataset) -> str:
     return "" if value is None else str(value).replace("\0", "").strip()
 
 
-def _items(passing: Pass, element: Element) -> list[Dataset] | None:
-    """Return the items of a sequence; None where the element is something else under a sequence's tag."""
+def _items(passing: Pass, element: Element) -> tuple[list[Dataset] | None, bool]:
+    """Return the items of a sequence, and whether its bytes are these items and no more.
+
+    There are no items where the element is something else under a sequence's tag.
+    """
     if not isinstance(element, RawDataElement):
-        return list(element.value) if element.VR == "SQ" else None
+        return (list(element.value) if element.VR == "SQ" else None), False
     if element.VR not in ("SQ", "UN", None):
-        return None
+        return None, False
     if element.value is None and element.length:
         raise DataError("A sequence was left unread.", hint="Read the file without `defer_size`.")
     implicit = element.is_implicit_VR and element.VR != "UN"
     encoding = passing.source._character_set
     encodings = [encoding] if isinstance(encoding, str) else list(encoding)
-    return list(convert_SQ(element.value or b"", implicit, element.is_little_endian, encodings))
+    content = BytesIO(element.value or b"")
+    length = len(content.getbuffer())
+    items = read_sequence(content, implicit, element.is_little_endian, length, encodings)
+    return list(items), content.tell() == length and element.VR != "UN"
 
 
 def _like(source: Dataset, elements: dict[BaseTag, Any]) -> Dataset:
@@ -261,10 +277,13 @@ def _wipe_file(result: Dataset, elements: dict[BaseTag, Any]) -> None:
     if meta is None:
         return
     wiped = FileMetaDataset()
-    kept = {tag: copy.copy(element) for tag, element in meta._dict.items() if int(tag) in _META_KEPT}
-    instance = elements[BaseTag(_SOP_INSTANCE)].value
-    kept[BaseTag(_META_INSTANCE)] = _made(_META_INSTANCE, "UI", instance)
-    wiped._dict = kept
+    uids = {_META_INSTANCE: elements[BaseTag(_SOP_INSTANCE)].value}
+    for tag in _META_KEPT:
+        element = meta._dict.get(BaseTag(tag))
+        if element is not None and _UID.fullmatch(text := text_of(element)):
+            uids[tag] = text.encode()
+    wiped._dict = {BaseTag(tag): _made(tag, "UI", uid) for tag, uid in uids.items()}
+    wiped._dict[BaseTag(_META_VERSION)] = _made(_META_VERSION, "OB", b"\0\1")
     wiped.set_original_encoding(False, True)
     state["file_meta"] = wiped
 

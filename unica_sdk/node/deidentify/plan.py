@@ -45,6 +45,7 @@ class Pass:
     days: int
     little_endian: bool
     depth: int = 0
+    changed: bool = False
     counts: list[int] = field(default_factory=lambda: [0] * len(Done))
     overlays_in_pixels: set[int] = field(default_factory=set)
     overlays: set[int] = field(default_factory=set)
@@ -77,8 +78,8 @@ _LAWS: Final[dict[int, re.Pattern[str]]] = {
     0x00100040: re.compile(r"[MFO]?"),
     0x00101010: re.compile(r"(?:\d{3}[DWMY])?"),
     0x0072005F: re.compile(r"(?:\d{3}[DWMY])?"),
-    0x00101020: re.compile(r"[0-9.eE+ -]{0,16}"),
-    0x00101030: re.compile(r"[0-9.eE+ -]{0,16}"),
+    0x00101020: re.compile(r"(?:\d{1,3}(?:\.\d{0,8})?)?"),
+    0x00101030: re.compile(r"(?:\d{1,3}(?:\.\d{0,8})?)?"),
     0x001021A0: re.compile(r"(?:YES|NO|UNKNOWN)?"),
     0x00102203: re.compile(r"(?:ALTERED|UNALTERED)?"),
 }
@@ -161,7 +162,7 @@ def _unlisted(tag: int, vr: str, enter: Step) -> Step | None:
 
 
 def _basic(action: Action, vr: str, enter: Step) -> Step:
-    if action is Action.REMOVE:
+    if action is Action.REMOVE or (action is Action.DUMMY_OR_NONE and vr == "SQ"):
         return removed
     if action is Action.ENTER:
         return enter

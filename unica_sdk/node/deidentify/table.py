@@ -28,12 +28,14 @@ class Action(StrEnum):
     """What is done to an attribute, once the choices of the table are made.
 
     The table leaves a choice where conformance decides (X/Z, X/D, Z/D, X/Z/D); which object definition a file
-    follows is not known here, so the choice is always the one that keeps every file conformant: the last.
+    follows is not known here, so the choice is the last, which suits every definition; but where a sequence
+    may go it goes (X/D), since an item of dummies suits none.
     """
 
     REMOVE = "X"
     EMPTY = "Z"
     DUMMY = "D"
+    DUMMY_OR_NONE = "X/D"
     RENAME = "U"
     ENTER = "X/Z/U*"
 
@@ -44,8 +46,8 @@ _LISTS: Final = {
     "X_Z_TAGS": Action.EMPTY,
     "D_TAGS": Action.DUMMY,
     "Z_D_TAGS": Action.DUMMY,
-    "X_D_TAGS": Action.DUMMY,
-    "X_Z_D_TAGS": Action.DUMMY,
+    "X_D_TAGS": Action.DUMMY_OR_NONE,
+    "X_Z_D_TAGS": Action.DUMMY_OR_NONE,
     "U_TAGS": Action.RENAME,
     "X_Z_U_STAR_TAGS": Action.ENTER,
 }
