@@ -114,10 +114,10 @@ def _image(kind: Kind) -> Dataset:
     _equipment(dataset, kind)
     _geometry(dataset, kind)
     for keyword, sequence in _sequences(kind):
-        sequence.is_undefined_length = kind.undefined
+        setattr(dataset, keyword, sequence)
+        dataset[keyword].is_undefined_length = kind.undefined
         for item in sequence:
             item.is_undefined_length_sequence_item = kind.undefined
-        setattr(dataset, keyword, sequence)
     _private(dataset)
     dataset.PixelData = bytes(ROWS * COLUMNS * 2)
     dataset["PixelData"].VR = "OW"
@@ -200,7 +200,7 @@ def _sequences(kind: Kind) -> Iterator[tuple[str, Sequence]]:
     reference.ReferencedSOPClassUID = kind.sop_class
     reference.ReferencedSOPInstanceUID = _ROOT + "9.9"
     reference.PurposeOfReferenceCodeSequence = Sequence([code("121311", "DCM", "Localizer")])
-    reference["PurposeOfReferenceCodeSequence"].value.is_undefined_length = kind.undefined
+    reference["PurposeOfReferenceCodeSequence"].is_undefined_length = kind.undefined
     yield "ReferencedImageSequence", Sequence([reference])
     yield "ProcedureCodeSequence", Sequence([code("241055006", "SCT", "Mammography")])
     yield "ViewCodeSequence", Sequence([code("399368009", "SCT", "medio-lateral oblique")])
