@@ -198,7 +198,7 @@ def _sequences(kind: Kind) -> Iterator[tuple[str, Sequence]]:
 
     reference = Dataset()
     reference.ReferencedSOPClassUID = kind.sop_class
-    reference.ReferencedSOPInstanceUID = _ROOT + "9.9"
+    reference.ReferencedSOPInstanceUID = _ROOT + _MARKS["instance"]  # another in every file
     reference.PurposeOfReferenceCodeSequence = Sequence([code("121311", "DCM", "Localizer")])
     reference["PurposeOfReferenceCodeSequence"].is_undefined_length = kind.undefined
     yield "ReferencedImageSequence", Sequence([reference])

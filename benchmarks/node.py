@@ -43,10 +43,10 @@ class Setting:
     repetitions: int
 
 
-def _pydicom_values(path: Path) -> dict[str, Any]:
-    """Read and convert the same elements as ours."""
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(WANTED))
-    return {keyword: dataset[tag].value for tag, keyword in WANTED.items() if tag in dataset}
+def _pydicom_values(path: Path) -> list[Any]:
+    """Read and convert the same elements as ours, asked for by keyword, as of every peer."""
+    get = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED)).get
+    return [get(keyword) for keyword in KEYWORDS]
 
 
 def _ours(setting: Setting) -> Callable[[], Spent]:

@@ -61,7 +61,7 @@ class Window:
         self._left = MAX_READS
         self.cut: Reason = cut
         self.start = 0
-        self.data = self._read(FIRST, 0)
+        self.data = content[:FIRST] if descriptor < 0 else os.pread(descriptor, FIRST, 0)
 
     @property
     def size(self) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 from unica_sdk.node.bounded import Refused, Window
 from unica_sdk.node.header_elements import (
@@ -60,6 +61,9 @@ MAX_INFLATED = 1 << 24
 MAX_KNOWN = 4096
 """Heads of elements that a scanner remembers before it starts afresh."""
 
+MAX_SEQUENCE = 512
+"""Bytes of a sequence that a scanner remembers."""
+
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: nobody may ever write into a pipe
 _PREFIX = 132
 _META = b"\x02\x00"
@@ -77,13 +81,14 @@ class HeaderScanner:
         >>> from pydicom.data import get_testdata_file
         >>> header = HeaderScanner().scan(get_testdata_file("CT_small.dcm"))
         >>> header.values["Rows"], header.text("Modality"), header.pixels
-        (128, 'CT', Pixels(keyword='PixelData', offset=6292, length=32768))
+        (128, 'CT', Pixels(keyword='PixelData', offset=6300, length=32768))
     """
 
     def __init__(self) -> None:
         self._explicit: dict[bytes, Known] = {}
         self._implicit: dict[bytes, Known] = {}
         self._metas: dict[bytes, int] = {}
+        self._sequences: dict[bytes, bytes] = {}
 
     def scan(self, path: str | Path) -> Header | NoHeader:
         """Read one file's header. It never waits: a pipe or a device is unreadable."""
@@ -123,7 +128,7 @@ class HeaderScanner:
         if deflated:
             window, place = _inflated(window, place), 0
         explicit = syntax != IMPLICIT
-        first = window.take(place, 6)
+        first = window.data[place : place + 6]
         if len(first) == 6 and looks_explicit(first) is not explicit:
             raise Odd if not deflated else Refused("corrupt", "no data set in what was deflated")
         try:
@@ -160,8 +165,8 @@ class HeaderScanner:
     def _walk(self, window: Window, place: int, explicit: bool) -> tuple[Found, Pixels | None]:
         """Read the data set's elements up to the pixel data or the end of the file."""
         look_up = (self._explicit if explicit else self._implicit).get
-        found = Found({}, [])
-        values = found.values
+        values: dict[str, Any] = {}
+        found = Found(values, [])
         while True:
             data, start = window.data, window.start
             here = place - start
@@ -231,15 +236,32 @@ class HeaderScanner:
     def _behind_long(self, window: Window, place: int, head: bytes, explicit: bool) -> int:
         """Return the place behind an element whose length is not in its first eight bytes."""
         if not explicit:
-            return self._behind_sequence(window, place + 8, explicit)
+            return self._behind_known_sequence(window, place + 8, head[:8], explicit)
         if len(head) < 12 and len(head := window.take(place, 12)) < 12:
             raise Refused(window.cut, "the file ends in the middle of its header")
         length = little_endian(head[8:12])
         if length != UNDEFINED:
             return place + 12 + length
         if head[4:6] in NESTING:
-            return self._behind_sequence(window, place + 12, explicit)
+            return self._behind_known_sequence(window, place + 12, head, explicit)
         return behind_fragments(window, place + 12)
+
+    def _behind_known_sequence(self, window: Window, place: int, head: bytes, explicit: bool) -> int:
+        """Pass by a sequence whose bytes are those of the last one of its kind; walk through it otherwise.
+
+        Codes of a procedure or a view are the same in file after file, and where a sequence ends depends on
+        nothing but its own bytes.
+        """
+        last = self._sequences.get(head)
+        if last is not None and window.data.startswith(last, place - window.start):
+            return place + len(last)
+        start = window.start
+        end = self._behind_sequence(window, place, explicit)
+        if window.start == start and end - place <= MAX_SEQUENCE and end - start <= len(window.data):
+            if len(self._sequences) >= MAX_KNOWN:
+                self._sequences.clear()
+            self._sequences[head] = window.data[place - start : end - start]
+        return end
 
     def _behind_sequence(self, window: Window, place: int, explicit: bool) -> int:
         """Return the place behind a sequence of undefined length, entering what is undefined within."""

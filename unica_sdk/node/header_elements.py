@@ -100,7 +100,8 @@ def extent(head: bytes, *, explicit: bool, cut: Window | None = None) -> tuple[i
 
 def looks_explicit(head: bytes) -> bool:
     """Whether an element's fifth and sixth byte are two capitals, as a VR is; pydicom's test."""
-    return len(head) >= 6 and 0x40 < head[4] < 0x5B and 0x40 < head[5] < 0x5B
+    vr = head[4:6]
+    return len(vr) == 2 and vr.isalpha() and vr.isupper()
 
 
 def behind_fragments(window: Window, place: int) -> int:
