@@ -78,7 +78,8 @@ class JobHandle(Shown):
         """
         from rich.console import Console
 
-        out = console or Console()
+        # As a stream of lines: a notebook would set each line in a frame of its own otherwise.
+        out = console or Console(force_jupyter=False, soft_wrap=True)
         started = self._job.created
         for event in self.events():
             out.print(_event_line(event, started), highlight=False, markup=False)

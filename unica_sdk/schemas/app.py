@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -114,13 +115,18 @@ def _checked(name: str, parameter: Parameter, value: Any) -> float | int | str:
                 hint="Use one of: " + ", ".join(parameter.choices) + ".",
             )
         return str(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    # JSON's 1e999 arrives as infinity, which has no whole-number form to check.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
         raise InvalidRequest(f"{value!r} is not a number.", where=where)
     if parameter.integer and value != int(value):
         raise InvalidRequest(f"{value!r} is not a whole number.", where=where)
     if not parameter.low <= value <= parameter.high:
         raise InvalidRequest(f"{value} is outside {parameter.low:g} to {parameter.high:g}.", where=where)
     return int(value) if parameter.integer else float(value)
+
+
+def _finite(value: float) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class App(Contract):

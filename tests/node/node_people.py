@@ -1,0 +1,40 @@
+"""The people a node of these tests deals with, and what they sign."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from unica_sdk.schemas.permit import Permit, Purpose
+from unica_sdk.schemas.signing import SignedDocument, sign
+
+APP = "sha256:" + "a" * 64
+PATIENTS = 88
+
+
+@dataclass(frozen=True)
+class People:
+    """The steward, the gateway, and somebody who is neither."""
+
+    steward: Ed25519PrivateKey
+    gateway: Ed25519PrivateKey
+    stranger: Ed25519PrivateKey
+
+    def permit(self, signer: Ed25519PrivateKey | None = None, **changes: Any) -> SignedDocument:
+        now = datetime.now(UTC)
+        fields = {
+            "id": "permit-1",
+            "holder": "alice",
+            "project": "screening",
+            "title": "Screening",
+            "purpose": Purpose.SCIENTIFIC_RESEARCH,
+            "legal_basis": "demonstration",
+            "datasets": ("gr/screening",),
+            "apps": (APP,),
+            "demonstration": True,
+            "issued": now - timedelta(days=1),
+            "expires": now + timedelta(days=1),
+            **changes,
+        }
+        return sign(Permit.model_validate(fields), signer or self.steward)

@@ -1,0 +1,318 @@
+"""`unica …` in a terminal: the environment, and the work of operators, stewards, auditors and researchers.
+
+Runs wherever a terminal is. May see what its user may see. Must never show a secret, nor leave a traceback
+where a sentence would do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from unica_sdk.errors import UnicaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Federated cancer-imaging research in a secure environment.",
+)
+node = typer.Typer(no_args_is_help=True, help="A data holder's node.")
+hub = typer.Typer(no_args_is_help=True, help="The hub's operator.")
+permit = typer.Typer(no_args_is_help=True, help="The data steward: keys and signed permits.")
+audit = typer.Typer(no_args_is_help=True, help="The hash-chained audit.")
+for name, group in (("node", node), ("hub", hub), ("permit", permit), ("audit", audit)):
+    app.add_typer(group, name=name)
+
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="The state folder. Default: $UNICA_STATE, else $XDG_STATE_HOME/unica."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Home = Annotated[Path, typer.Option("--home", help="The node's folder.")]
+
+NOT_ISOLATED = "Not isolated: a demonstration environment. The mammograms are synthetic."
+
+
+def main() -> None:
+    """Run the command line; an error of UNICA is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except UnicaError as err:
+        Console(stderr=True).print(str(err), style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+# -- the embedded environment
+
+
+@app.command()
+def up(
+    state: State = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The public port [8000].")] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=60, max=5000, help="Synthetic women at each site [800].")
+    ] = None,
+) -> None:
+    """Start everything on this machine, and return when the sign-in page answers."""
+    from unica_sdk.environment.layout import locate
+    from unica_sdk.environment.up import up as bring_up
+
+    layout = locate(state)
+    welcome = bring_up(layout, port=port, patients=patients, say=_say)
+    table = Table(title="Sign-ins (generated)", title_justify="left")
+    table.add_column("Name")
+    table.add_column("Password", no_wrap=True)
+    for person, password in welcome.sign_ins.items():
+        table.add_row(person, password)
+    _say("UNICA runs already." if welcome.already else "UNICA runs.")
+    Console().print(table)
+    _say(f"Address:  {welcome.address}")
+    _say(f"State:    {layout.state}")
+    _say(NOT_ISOLATED)
+    _say("Next: unica demo · unica status · unica down")
+
+
+@app.command()
+def down(state: State = None) -> None:
+    """End everything that runs from a state folder, whatever was killed before."""
+    from unica_sdk.environment import lifecycle, service_user
+    from unica_sdk.environment.layout import locate
+
+    layout = locate(state)
+    service_user.become_owner(layout)
+    ended = lifecycle.down(layout)
+    _say(f"Ended {ended} processes." if ended else "Nothing was running.")
+
+
+@app.command()
+def status(state: State = None, as_json: AsJson = False) -> None:
+    """Say how each part stands. Exit code 0 where all run, else 3."""
+    from unica_sdk.environment import lifecycle
+    from unica_sdk.environment.layout import locate
+
+    now = lifecycle.status(locate(state))
+    if as_json:
+        _print_json(now)
+    else:
+        table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
+        for column in ("Part", "State", "Since", "Process", "Restarts"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("Address", overflow="fold")
+        for part in now["parts"]:
+            process, restarts = str(part["pid"] or "–"), str(part["restarts"])
+            since = f"{datetime.fromisoformat(part['since']).astimezone():%H:%M:%S}" if part["since"] else "–"
+            table.add_row(part["name"], part["state"], since, process, restarts, part["address"])
+        _say(f"UNICA is {now['state']} ({now['state_folder']}).")
+        if now["parts"]:
+            Console().print(table)
+            _say(f"{NOT_ISOLATED} Address: {now['address']}")
+    raise typer.Exit(0 if now["state"] == "running" else 3)
+
+
+@app.command()
+def doctor(
+    state: State = None, port: Annotated[int, typer.Option(min=1, max=65535)] = 8000, as_json: AsJson = False
+) -> None:
+    """Check what this machine needs to run UNICA. Exit code 1 where something is missing."""
+    from dataclasses import asdict
+
+    from unica_sdk.environment import preflight, service_user
+    from unica_sdk.environment.layout import locate
+
+    layout = locate(state)
+    service_user.become_owner(layout)
+    findings = list(preflight.examine(layout, port=port))
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        table = Table("Check", "", "Finding", "What to do")
+        for finding in findings:
+            table.add_row(finding.name, "ok" if finding.ok else "missing", finding.text, finding.hint)
+        Console().print(table)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command()
+def demo(
+    state: State = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Do the whole job against the running environment: search, count, freeze, train, metrics."""
+    from unica_sdk.environment.demo import run_demo
+    from unica_sdk.environment.layout import locate
+
+    outcome = run_demo(locate(state), rounds=rounds, console=Console(stderr=as_json))
+    if as_json:
+        _print_json(outcome.document())
+    else:
+        Console().print(outcome.table())
+        _say(NOT_ISOLATED)
+    raise typer.Exit(0 if outcome.has_result else 1)
+
+
+# -- a data holder's node
+
+
+@node.command("init")
+def node_init(
+    folder: Annotated[Path, typer.Argument(help="The node's folder; made where it is not there.")],
+    site: Annotated[str, typer.Option(help="Short and lower-case, for example `gr`.")],
+    name: Annotated[str, typer.Option(help="What people call the site.")],
+    country: Annotated[str, typer.Option(help="Two capital letters, ISO 3166.")],
+) -> None:
+    """Make a node's folder with its keys and policy, and print what the hub's operator enters."""
+    from unica_sdk.node.home import NodeHome
+
+    home = NodeHome.create(folder.expanduser().resolve(), site=site, name=name, country=country)
+    typer.echo(home.enrolment().model_dump_json(indent=2))
+
+
+@node.command("ingest")
+def node_ingest(
+    folder: Annotated[Path, typer.Argument(help="Where the DICOM files are.")],
+    home: Home,
+    dataset: Annotated[str, typer.Option(help="Short and lower-case; with the site it is the dataset's id.")],
+    title: Annotated[str, typer.Option(help="What people read in the catalogue.")] = "",
+    description: Annotated[str, typer.Option()] = "",
+    clinical: Annotated[Path | None, typer.Option(help="A CSV file with a row per patient.")] = None,
+    synthetic: Annotated[bool, typer.Option(help="Say so in the catalogue.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Index a folder of DICOM files, and publish the version that results."""
+    from unica_sdk.environment.ingesting import ingest_folder
+
+    ingest_folder(
+        home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
+        description=description, clinical=clinical, synthetic=synthetic, as_json=as_json,
+    )  # fmt: skip
+
+
+@node.command("trust")
+def node_trust(
+    home: Home,
+    steward: Annotated[str, typer.Option(help="The steward's public key, 64 hex digits.")],
+    gateway: Annotated[str, typer.Option(help="The gateway's public key, 64 hex digits.")],
+) -> None:
+    """Pin the keys whose permits and tickets this site accepts."""
+    from unica_sdk.environment.steward import read_public_key
+    from unica_sdk.node.home import NodeHome
+
+    keys = [read_public_key(text).public_bytes_raw() for text in (steward, gateway)]
+    NodeHome.open(home.expanduser().resolve()).pin(*keys)
+    _say("Pinned both keys.")
+
+
+@node.command("approve")
+def node_approve(
+    app_digest: Annotated[str, typer.Argument(help="sha256:… of the bundle.")], home: Home
+) -> None:
+    """Approve an app at this site by the SHA-256 of its bundle."""
+    from unica_sdk.node.home import NodeHome
+
+    NodeHome.open(home.expanduser().resolve()).approve(app_digest)
+    _say(f"Approved {app_digest}.")
+
+
+@node.command("run")
+def node_run(
+    home: Home,
+    gateway: Annotated[str, typer.Option(help="The gateway's address for nodes.")],
+    engine: Annotated[str, typer.Option(help="Host and port of the engine.")],
+    certificate: Annotated[Path, typer.Option(help="The engine's certificate, a PEM file.")],
+) -> None:
+    """Connect this node to the hub, and stay connected until told to stop."""
+    from unica_sdk.environment.node_process import run_node_process
+
+    folder = home.expanduser().resolve()
+    raise typer.Exit(run_node_process(folder, gateway=gateway, engine=engine, certificate=certificate))
+
+
+# -- the hub's operator, the steward, the auditor
+
+
+@hub.command("enrol")
+def hub_enrol(
+    file: Annotated[Path, typer.Argument(help="What `unica node init` printed.")], state: State = None
+) -> None:
+    """Enter a site, or its new keys, and print the gateway's public key for the site to pin."""
+    from unica_sdk.environment import operator
+    from unica_sdk.environment.layout import locate
+
+    _say(operator.enrol(locate(state), file))
+
+
+@permit.command("key")
+def permit_key(
+    file: Annotated[Path, typer.Argument(help="The private key; made where it is not there.")],
+) -> None:
+    """Print the steward's public key, for hub and sites to pin."""
+    from unica_sdk.environment.steward import make_key
+
+    typer.echo(make_key(file).public_key().public_bytes_raw().hex())
+
+
+@permit.command("sign")
+def permit_sign(
+    file: Annotated[Path, typer.Argument(help="The permit as JSON.")],
+    key: Annotated[Path, typer.Option(help="The steward's private key.")],
+) -> None:
+    """Sign a permit on the steward's own machine, and print the signed document."""
+    from unica_sdk.environment import steward
+    from unica_sdk.schemas.signing import sign
+
+    typer.echo(sign(steward.read_permit(file), steward.read_key(key)).model_dump_json(indent=2))
+
+
+@permit.command("show")
+def permit_show(
+    file: Annotated[Path, typer.Argument(help="A signed permit.")],
+    steward_key: Annotated[str, typer.Option("--steward", help="The steward's public key, 64 hex digits.")],
+) -> None:
+    """Verify a signed permit and print what it says."""
+    from unica_sdk.environment import steward
+    from unica_sdk.schemas.permit import Permit
+    from unica_sdk.schemas.signing import verify
+
+    signed = steward.read_signed(file)
+    typer.echo(verify(signed, Permit, steward.read_public_key(steward_key)).model_dump_json(indent=2))
+
+
+@permit.command("add")
+def permit_add(file: Annotated[Path, typer.Argument(help="A signed permit.")], state: State = None) -> None:
+    """Enter a signed permit at the hub, which verifies it against the steward's key it knows."""
+    from unica_sdk.environment import operator
+    from unica_sdk.environment.layout import locate
+
+    _say(operator.add_permit(locate(state), file))
+
+
+@audit.command("verify")
+def audit_verify(state: State = None) -> None:
+    """Verify the chains of the hub's and every local node's audit, and that they agree about each other."""
+    from unica_sdk.environment import operator
+    from unica_sdk.environment.layout import locate
+
+    for line in operator.verify_audits(locate(state)):
+        _say(line)
+
+
+if __name__ == "__main__":
+    main()

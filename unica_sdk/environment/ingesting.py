@@ -1,0 +1,77 @@
+"""`unica node ingest`: progress while it reads, and the list of what was left out and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from unica_sdk.node.home import NodeHome
+from unica_sdk.node.ingest import IngestReport, ingest
+
+SHOWN = 50
+"""How many left-out files are listed in a terminal; `--json` lists all."""
+
+
+def ingest_folder(
+    home: Path,
+    folder: Path,
+    *,
+    dataset: str,
+    title: str,
+    description: str,
+    clinical: Path | None,
+    synthetic: bool,
+    as_json: bool,
+) -> IngestReport:
+    """Ingest a folder at a node and say on the terminal what came of it.
+
+    Raises:
+        UnicaError: there is no such node or folder, or its clinical table cannot be read.
+    """
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Reading", total=None)
+        report = ingest(
+            NodeHome.open(home),
+            folder,
+            dataset=dataset,
+            title=title,
+            description=description,
+            synthetic=synthetic,
+            clinical=clinical,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps(asdict(report)))
+    else:
+        _show(console, report)
+    return report
+
+
+def _show(console: Console, report: IngestReport) -> None:
+    console.print(
+        f"Index version {report.version}: {report.indexed} images of {report.patients} patients; "
+        f"{len(report.skipped)} files left out.",
+        markup=False,
+        highlight=False,
+    )
+    if report.skipped:
+        reasons = Counter(skip.reason for skip in report.skipped)
+        words = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in reasons.most_common())
+        table = Table("File", "Reason", "Detail", title=f"Left out: {words}", title_justify="left")
+        for skip in report.skipped[:SHOWN]:
+            table.add_row(skip.path, skip.reason, skip.detail)
+        if len(report.skipped) > SHOWN:
+            table.caption = f"and {len(report.skipped) - SHOWN} more: --json lists all"
+        console.print(table)
+    if report.unmapped:
+        table = Table("Field", "Word", "Times", title="Outside the vocabulary", title_justify="left")
+        for word in report.unmapped:
+            table.add_row(word.field, word.value, str(word.count))
+        console.print(table)

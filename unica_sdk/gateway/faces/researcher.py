@@ -1,0 +1,178 @@
+"""The researcher face, `/v1`: what a notebook's client asks. Each route needs its own power."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+
+from unica_sdk.errors import AccessDenied
+from unica_sdk.gateway.faces.guard import caller, new_face
+from unica_sdk.gateway.identity import Identity
+from unica_sdk.gateway.service import Gateway
+from unica_sdk.schemas.app import App
+from unica_sdk.schemas.catalogue import DatasetRecord, Indicators, NodeStatus
+from unica_sdk.schemas.cohort import CohortQuery, CountResult, FrozenCohort
+from unica_sdk.schemas.contract import Contract, Name
+from unica_sdk.schemas.identity import Person, Scope, Session
+from unica_sdk.schemas.job import Job, JobEvent, JobRequest
+from unica_sdk.schemas.permit import PermitSummary
+
+MAX_WAIT = 20.0
+"""The most seconds a long-poll is held."""
+
+router = APIRouter(prefix="/v1")
+
+
+class CountRequest(Contract):
+    """How many people match?"""
+
+    query: CohortQuery
+
+
+class FreezeRequest(Contract):
+    """Freeze the people who match, under this permit of mine."""
+
+    query: CohortQuery
+    permit: Name
+
+
+def researcher_app(gateway: Gateway, identity: Identity) -> FastAPI:
+    """Return the face for people's clients, who show the token their server holds.
+
+    The description of the interface is `researcher_app(…).openapi()`; it is not served.
+    """
+    app = new_face("UNICA gateway", identify=identity.person)
+    app.state.gateway = gateway
+    app.include_router(router)
+    return app
+
+
+def _gateway(request: Request) -> Gateway:
+    found: Gateway = request.app.state.gateway
+    return found
+
+
+def _anyone(request: Request) -> Person:
+    return caller(request, Person)
+
+
+def _holding(scope: str) -> Callable[[Request], Person]:
+    def check(request: Request) -> Person:
+        person = caller(request, Person)
+        if scope not in person.scopes:
+            raise AccessDenied(
+                f"This needs the power {scope}.",
+                where=request.url.path,
+                hint="Ask the hub's operator which group has it.",
+            )
+        return person
+
+    return check
+
+
+_Gateway = Annotated[Gateway, Depends(_gateway)]
+_Anyone = Annotated[Person, Depends(_anyone)]
+_CatalogueReader = Annotated[Person, Depends(_holding(Scope.CATALOGUE_READ))]
+_Counter = Annotated[Person, Depends(_holding(Scope.COHORT_COUNT))]
+_Freezer = Annotated[Person, Depends(_holding(Scope.COHORT_FREEZE))]
+_Submitter = Annotated[Person, Depends(_holding(Scope.JOB_SUBMIT))]
+_PermitReader = Annotated[Person, Depends(_holding(Scope.PERMIT_READ))]
+_Viewer = Annotated[Person, Depends(_holding(Scope.DASHBOARD_VIEW))]
+
+
+@router.get("/me")
+def me(gateway: _Gateway, person: _Anyone) -> Session:
+    """Who the gateway takes you for."""
+    return gateway.session(person)
+
+
+@router.get("/nodes")
+def nodes(gateway: _Gateway, person: _CatalogueReader) -> tuple[NodeStatus, ...]:
+    """The sites, online or not."""
+    return gateway.nodes()
+
+
+@router.get("/datasets")
+def datasets(
+    gateway: _Gateway,
+    person: _CatalogueReader,
+    text: Annotated[str, Query(max_length=200)] = "",
+    modality: Annotated[tuple[str, ...], Query(max_length=32)] = (),
+    site: Annotated[tuple[str, ...], Query(max_length=256)] = (),
+) -> tuple[DatasetRecord, ...]:
+    """What the sites have; `modality` and `site` may be given several times."""
+    return gateway.datasets(text=text, modalities=modality, sites=site)
+
+
+@router.get("/apps")
+def apps(gateway: _Gateway, person: _CatalogueReader) -> tuple[App, ...]:
+    """The apps there are."""
+    return gateway.apps()
+
+
+@router.post("/counts")
+async def count(gateway: _Gateway, person: _Counter, body: CountRequest) -> CountResult:
+    """How many people match, site by site."""
+    return await gateway.cohorts.count(person, body.query)
+
+
+@router.get("/permits")
+def permits(gateway: _Gateway, person: _PermitReader) -> tuple[PermitSummary, ...]:
+    """Your permits."""
+    return gateway.permits(person)
+
+
+@router.post("/cohorts")
+async def freeze(gateway: _Gateway, person: _Freezer, body: FreezeRequest) -> FrozenCohort:
+    """Freeze the people who match, under a permit of yours."""
+    return await gateway.cohorts.freeze(person, body.query, body.permit)
+
+
+@router.get("/cohorts")
+def cohorts(gateway: _Gateway, person: _Freezer) -> tuple[FrozenCohort, ...]:
+    """Your frozen cohorts, newest first."""
+    return gateway.cohorts.of(person)
+
+
+@router.post("/jobs")
+def submit(gateway: _Gateway, person: _Submitter, body: JobRequest) -> Job:
+    """Submit a job."""
+    return gateway.jobs.submit(person, body)
+
+
+@router.get("/jobs")
+def jobs(gateway: _Gateway, person: _Submitter) -> tuple[Job, ...]:
+    """Your jobs, newest first."""
+    return gateway.jobs.of(person)
+
+
+@router.get("/jobs/{job_id}")
+def job(gateway: _Gateway, person: _Submitter, job_id: Name) -> Job:
+    """One of your jobs."""
+    return gateway.jobs.get(person, job_id)
+
+
+@router.get("/jobs/{job_id}/events")
+async def events(
+    gateway: _Gateway,
+    person: _Submitter,
+    job_id: Name,
+    after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT)] = 0.0,
+) -> tuple[JobEvent, ...]:
+    """A job's events after a number; held open for `wait` seconds where there is none yet."""
+    return await gateway.events(person, job_id, after=after, wait=wait)
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(gateway: _Gateway, person: _Submitter, job_id: Name) -> Job:
+    """Cancel one of your jobs."""
+    return gateway.jobs.cancel(person, job_id)
+
+
+@router.get("/indicators")
+def indicators(gateway: _Gateway, person: _Viewer) -> Indicators:
+    """What a project manager sees."""
+    return gateway.indicators()

@@ -1,0 +1,210 @@
+"""A few worker processes that read DICOM, replaced when a file kills one."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unica_sdk.errors import ConfigurationError
+from unica_sdk.node.scan import Instance, Skipped
+from unica_sdk.node.worker import FRAME, READY
+
+REQUEST_SECONDS = 120.0
+"""The longest that one file may take."""
+
+START_SECONDS = 120.0
+"""The longest that a worker may take to load its codecs on a busy machine."""
+
+_FILES_PER_WORKER = 128
+"""Starting a process costs as much as reading more than a hundred small files."""
+
+_MAX_REPLY = 64 * 2**20
+
+
+def size_for(files: int) -> int:
+    """Return how many processes are worth starting for so many files.
+
+    Example:
+        >>> size_for(3)
+        1
+    """
+    return max(1, min(4, os.cpu_count() or 1, files // _FILES_PER_WORKER))
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file whose image could not be prepared, and why."""
+
+    path: str
+    detail: str
+
+
+class WorkerPool:
+    """Worker processes behind threads that wait for them; use it in a `with` statement.
+
+    Args:
+        size: How many processes; by default one per core, four at most. See `size_for`.
+        seconds: How long one file may take before its worker is killed.
+
+    Example:
+        >>> import tempfile
+        >>> note = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> _ = note.write_text("not an image")
+        >>> with WorkerPool(size=1) as pool:
+        ...     [skipped.reason for skipped in pool.inspect([note])]
+        ['not_dicom']
+    """
+
+    def __init__(self, *, size: int | None = None, seconds: float = REQUEST_SECONDS) -> None:
+        self._size = size or min(4, os.cpu_count() or 1)
+        self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="unica-dicom")
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        for _ in range(self._size):
+            self._idle.put(_Worker(seconds))
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for _ in range(self._size):
+            self._idle.get().close()
+
+    def inspect(self, paths: Iterable[Path]) -> Iterator[Instance | Skipped]:
+        """Yield what each file is, in the order of the paths."""
+        return self._threads.map(self._inspect, paths)
+
+    def prepare(
+        self, paths: Iterable[Path], *, rows: int, columns: int
+    ) -> Iterator[NDArray[np.float32] | Failed]:
+        """Yield each file's image as (rows, columns) float32, or why there is none, in order."""
+        return self._threads.map(lambda path: self._prepare(path, rows, columns), paths)
+
+    def _inspect(self, path: Path) -> Instance | Skipped:
+        header, _ = self._ask({"do": "inspect", "path": str(path)})
+        if header["kind"] == "instance":
+            return Instance(**header["fields"])
+        if header["kind"] == "skipped":
+            return Skipped(**header["fields"])
+        return Skipped(str(path), "undecodable", str(header["detail"]))
+
+    def _prepare(self, path: Path, rows: int, columns: int) -> NDArray[np.float32] | Failed:
+        header, payload = self._ask({"do": "prepare", "path": str(path), "rows": rows, "columns": columns})
+        if header["kind"] != "image" or len(payload) != rows * columns * 4:
+            return Failed(str(path), str(header.get("detail", "a reply of the wrong size")))
+        return np.frombuffer(payload, dtype=np.float32).reshape(rows, columns)
+
+    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        worker = self._idle.get()
+        try:
+            return worker.ask(request)
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """One process, started at its first request and again after it died."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        try:
+            process = self._process or self._start()
+            assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            return _reply(process, time.monotonic() + self._seconds)
+        except TimeoutError:
+            self.close()
+            return {"kind": "failed", "detail": f"took longer than {self._seconds:g} s"}, b""
+        except (EOFError, OSError, ValueError):
+            self.close()
+            return {"kind": "failed", "detail": "the reading process died"}, b""
+
+    def close(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        # Leaving the context closes the pipes and waits for the process.
+        with process:
+            pass
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "unica_sdk.node.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # A codec's complaints may quote a file; the reply's fixed reason is what is kept.
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+        try:
+            header, _ = _reply(self._process, time.monotonic() + START_SECONDS)
+        except (OSError, EOFError, ValueError) as err:
+            self.close()
+            # Not the file's fault: to skip them all for this would empty the index.
+            raise ConfigurationError(
+                "The process that reads images does not start.",
+                where="unica_sdk.node.worker",
+                hint="Run `python -m unica_sdk.node.worker </dev/null` to see why.",
+            ) from err
+        if header != READY:
+            raise ConfigurationError("The process that reads images is of another version.")
+        return self._process
+
+
+def _environment() -> dict[str, str]:
+    """What a worker needs to find its code, and none of the node's secrets."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL") if name in os.environ}
+    # A worker is one of several already: its numeric libraries stay on one core each.
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+
+
+def _reply(process: subprocess.Popen[bytes], deadline: float) -> tuple[dict[str, Any], bytes]:
+    """Return one framed reply: its header, and the bytes after it."""
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    output = process.stdout.fileno()
+    head, body = FRAME.unpack(_read(output, FRAME.size, deadline))
+    if head > _MAX_REPLY or body > _MAX_REPLY:
+        raise EOFError("a reply beyond all bounds")
+    header: dict[str, Any] = json.loads(_read(output, head, deadline))
+    return header, _read(output, body, deadline)
+
+
+def _read(descriptor: int, size: int, deadline: float) -> bytes:
+    """Return exactly `size` bytes.
+
+    Raises:
+        TimeoutError: they did not come in time.
+        EOFError: the process closed its end before.
+    """
+    parts: list[bytes] = []
+    while size > 0:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            raise TimeoutError
+        part = os.read(descriptor, size)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
