@@ -14,7 +14,8 @@ from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of, held_out, prepare_cases
 from unica_sdk.node.index import Index
 from unica_sdk.node.ingest import ingest
-from unica_sdk.node.pixels import area_mean, prepare, scale
+from unica_sdk.node.imaging.preparation import area_mean, scale
+from unica_sdk.node.pixels import prepare
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import CohortQuery
 

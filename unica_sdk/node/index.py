@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 import duckdb
+from numpy.typing import NDArray
 
 from unica_sdk.errors import DataError, NotFound
 from unica_sdk.node.files import locked, sync_file, sync_folder, write_atomically
@@ -130,6 +131,17 @@ class Index:
         """
         try:
             return self._connection.execute(sql, dict(parameters or {})).fetchall()
+        except duckdb.Error as err:
+            raise DataError("The index cannot be read.") from err
+
+    def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, NDArray[Any]]:
+        """Return a query's result column by column: fifty thousand rows in milliseconds.
+
+        Raises:
+            DataError: the index cannot be read.
+        """
+        try:
+            return self._connection.execute(sql, dict(parameters or {})).fetchnumpy()
         except duckdb.Error as err:
             raise DataError("The index cannot be read.") from err
 

@@ -32,7 +32,11 @@ START_SECONDS = 120.0
 _FILES_PER_WORKER = 128
 """Starting a process costs as much as reading more than a hundred small files."""
 
-_MAX_REPLY = 64 * 2**20
+_MAX_REPLY = 2**28
+"""Bytes of a reply: the largest mammograms have 30 million pixels."""
+
+_DECODED = frozenset(("|u1", "|i1", "<u2", "<i2", "<f4"))
+"""What `decode` may answer with."""
 
 
 def size_for(files: int) -> int:
@@ -91,10 +95,26 @@ class WorkerPool:
         return self._threads.map(self._inspect, paths)
 
     def prepare(
-        self, paths: Iterable[Path], *, rows: int, columns: int
+        self,
+        paths: Iterable[Path],
+        *,
+        rows: int,
+        columns: int,
+        window: tuple[float, float] | None = None,
     ) -> Iterator[NDArray[np.float32] | Failed]:
-        """Yield each file's image as (rows, columns) float32, or why there is none, in order."""
-        return self._threads.map(lambda path: self._prepare(path, rows, columns), paths)
+        """Yield each file's image as (rows, columns) float32, or why there is none, in order.
+
+        `window` is a centre and a width in modality units; without one, percentiles set the scale.
+        """
+        request = {"do": "prepare", "rows": rows, "columns": columns, "window": window}
+        return self._threads.map(lambda path: self._prepare(path, request), paths)
+
+    def decode(self, paths: Iterable[Path]) -> Iterator[NDArray[np.generic] | Failed]:
+        """Yield each file's modality values as (rows, columns), or why there are none, in order.
+
+        At most 16-bit integers where the modality LUT changes nothing, float32 where it does.
+        """
+        return self._threads.map(self._decode, paths)
 
     def _inspect(self, path: Path) -> Instance | Skipped:
         header, _ = self._ask({"do": "inspect", "path": str(path)})
@@ -104,11 +124,21 @@ class WorkerPool:
             return Skipped(**header["fields"])
         return Skipped(str(path), "undecodable", str(header["detail"]))
 
-    def _prepare(self, path: Path, rows: int, columns: int) -> NDArray[np.float32] | Failed:
-        header, payload = self._ask({"do": "prepare", "path": str(path), "rows": rows, "columns": columns})
+    def _prepare(self, path: Path, request: dict[str, Any]) -> NDArray[np.float32] | Failed:
+        rows, columns = request["rows"], request["columns"]
+        header, payload = self._ask({**request, "path": str(path)})
         if header["kind"] != "image" or len(payload) != rows * columns * 4:
             return Failed(str(path), str(header.get("detail", "a reply of the wrong size")))
         return np.frombuffer(payload, dtype=np.float32).reshape(rows, columns)
+
+    def _decode(self, path: Path) -> NDArray[np.generic] | Failed:
+        header, payload = self._ask({"do": "decode", "path": str(path)})
+        shape, kind = header.get("shape", ()), header.get("dtype")
+        if header["kind"] != "values" or kind not in _DECODED or len(shape) != 2:
+            return Failed(str(path), str(header.get("detail", "a reply of the wrong kind")))
+        if len(payload) != np.dtype(kind).itemsize * shape[0] * shape[1]:
+            return Failed(str(path), "a reply of the wrong size")
+        return np.frombuffer(payload, dtype=kind).reshape(shape)
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         worker = self._idle.get()

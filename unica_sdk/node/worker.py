@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Do one request: `inspect` a file, or `prepare` its image."""
+    """Do one request: `inspect` a file, `decode` its values, or `prepare` its image."""
     from unica_sdk.node import pixels, scan
 
     path = Path(request["path"])
@@ -55,7 +55,12 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             found = scan.inspect(path)
             kind = "instance" if isinstance(found, scan.Instance) else "skipped"
             return {"kind": kind, "fields": dataclasses.asdict(found)}, b""
-        image = pixels.prepare(path, rows=request["rows"], columns=request["columns"])
+        if request["do"] == "decode":
+            values = pixels.modality_values(path)
+            return {"kind": "values", "dtype": values.dtype.str, "shape": values.shape}, values.tobytes()
+        image = pixels.prepare(
+            path, rows=request["rows"], columns=request["columns"], window=request.get("window")
+        )
         return {"kind": "image"}, image.tobytes()
     except Exception as err:
         # Whatever the file provoked is an answer about the file, not a fault of the worker.
