@@ -1,4 +1,4 @@
-"""A site's images as arrays: at their own resolution from where they lie, at training resolution from a cache.
+"""A site's images as arrays: as acquired from where they lie, at training resolution from a cache.
 
 Runs in a site's own machine. May see the site's DICOM files and its index. Must never run a codec in the
 node's own process, let a row or a pixel leave the site, or hand out an image without a word where it could

@@ -1,9 +1,9 @@
 """From an image's values to training resolution: the one way the node scales and shrinks images.
 
-Values first go to 0…1: by default the image's own 1st percentile to 0 and its 99th to 1, so that single hot or
-dead pixels do not set the scale; for calibrated values (CT) rather by a window (DICOM PS3.3 C.11.2.1.3.2,
-linear exact). What lies beyond is cut off, MONOCHROME1 is inverted, and an area mean brings the size. A volume
-has one scale for all its slices. The area mean comes last: it does not see what was cut off.
+Values first go to 0…1: by default the image's own 1st percentile to 0 and its 99th to 1, so that single hot
+or dead pixels do not set the scale; for calibrated values (CT) rather by a window (DICOM PS3.3 C.11.2.1.3.2,
+linear exact). What lies beyond is cut off. Then an area mean brings the size, and MONOCHROME1 is inverted. A
+volume has one scale for all its slices.
 """
 
 from __future__ import annotations
