@@ -12,9 +12,9 @@ from unica_sdk.errors import DataError
 from unica_sdk.node import cohort
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of, held_out, prepare_cases
-from unica_sdk.node.index import Index
-from unica_sdk.node.ingest import ingest
 from unica_sdk.node.imaging.preparation import area_mean, scale
+from unica_sdk.node.index import Index
+from unica_sdk.node.ingest import ingest, patient_pseudonym
 from unica_sdk.node.pixels import prepare
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import CohortQuery
@@ -106,11 +106,10 @@ def test_an_app_gets_its_modality_with_known_labels_only(
         assert len(frozen.patients) == 5
         cases = cases_of(index, frozen, manifest)
         prepared = prepare_cases(empty_node, index, frozen, manifest)
-    assert sorted((Path(c.path).name, c.positive) for c in cases) == [
-        ("a1", True),
-        ("a2", True),
-        ("b", False),
-    ]
+    names = {patient: patient_pseudonym(empty_node.site_key(), patient) for patient in "AB"}
+    assert sorted((c.patient, c.positive) for c in cases) == sorted(
+        [(names["A"], True), (names["A"], True), (names["B"], False)]
+    )
     assert prepared.patients == 2
     assert sorted(prepared.cases.labels.tolist()) == [0, 1, 1]
 
@@ -161,8 +160,9 @@ def test_another_label_or_new_data_is_another_cache(
     with Index.open(node.index_folder) as index:
         labels = prepare_cases(node, index, frozen, manifest).cases.labels
         np.testing.assert_array_equal(prepare_cases(node, index, frozen, other).cases.labels, 1 - labels)
-        (known,) = {tuple(case.path for case in cases_of(index, frozen, manifest)[:1])}
-    patient = "P" + Path(known[0]).stem
+        known = {case.patient for case in cases_of(index, frozen, manifest)}
+    patient = "P0007"
+    assert patient_pseudonym(node.site_key(), patient) in known
     table = write_clinical(
         tmp_path / "later.csv", [{"patient_id": patient, "outcome": "interval_cancer", "diagnosis": ""}]
     )

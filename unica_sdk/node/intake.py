@@ -20,7 +20,6 @@ from unica_sdk.node.rows import row_of
 from unica_sdk.node.scan import Listed, Scanned, Skipped, Verdict
 from unica_sdk.node.scanning import scan_all
 from unica_sdk.node.store import Store
-from unica_sdk.node.terms import unmapped
 
 BATCHES_AHEAD = 2
 """Batches that are being copied while the next one is scanned."""
@@ -135,18 +134,13 @@ class Intake:
         if not isinstance(header, Header) or header.pixels is None:
             return Skipped(scanned.path, "deidentification", "its copy is no image")
         row = row_of(header, path="", sha256=copied.sha256)
-        words = unmapped(
-            modality_text=header.text("Modality"),
-            body_part=header.text("BodyPartExamined"),
-            sex=header.text("PatientSex"),
-        )
         return Image(
             copy=copied.copy,
             copy_size=copied.size,
             birth=copied.birth,
             pixels=scanned.pixels,
             row=row,
-            words=tuple(words),
+            words=scanned.words,
         )
 
 

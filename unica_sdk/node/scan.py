@@ -2,7 +2,8 @@
 
 `files_of` finds the files. `scan_files` reads headers and digests with our own scanner, in plain Python and
 within bounds (`bounded`), so it may run in the node's own process as in any dask worker. It gives back
-verdicts and digests and no identifier: nothing that a header says crosses a network. Tags: DICOM PS3.6.
+verdicts and digests and no identifier: of what a header says, a network carries no more than the words for
+modality, body part and sex that the vocabulary does not know. Tags: DICOM PS3.6.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from unica_sdk.errors import ConfigurationError, DataError
 from unica_sdk.node.deidentify.burned_in import burned_in
 from unica_sdk.node.header import Header, HeaderScanner, NoHeader
 from unica_sdk.node.manifest import NATIVE, Fingerprint, Gap, fingerprint, missing
-from unica_sdk.node.quality.headers import identifiers, judge
+from unica_sdk.node.quality.headers import identifiers, judge, words_outside
 
 Reason = Literal[
     "empty",
@@ -105,6 +106,8 @@ class Scanned:
     """Whether somebody has to decode it to know that it can be."""
     findings: tuple[tuple[str, str], ...]
     """The soft rules that it breaks, each with what is wrong."""
+    words: tuple[tuple[str, str], ...] = ()
+    """Words outside the vocabulary, each with its field."""
 
 
 Verdict: TypeAlias = Scanned | Skipped
@@ -204,6 +207,7 @@ def _scan_file(scanner: HeaderScanner, path: str) -> Verdict:
             pixels=pixels,
             encoded=header.transfer_syntax not in _UNCOMPRESSED,
             findings=judge(header, today=datetime.now(UTC).date()),
+            words=words_outside(header),
         )
     except _Skip as skip:
         # A disk may be back tomorrow, and somebody may be done with writing.

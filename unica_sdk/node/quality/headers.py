@@ -57,12 +57,7 @@ def laterality_given(header: Header, today: date) -> str | None:
 
 def vocabulary(header: Header, today: date) -> str | None:
     """Modality, body part and sex are in the vocabulary."""
-    words = unmapped(
-        modality_text=header.text("Modality"),
-        body_part=header.text("BodyPartExamined"),
-        sex=header.text("PatientSex"),
-    )
-    return ", ".join(field for field, _ in words) or None
+    return ", ".join(field for field, _ in words_outside(header)) or None
 
 
 def dates(header: Header, today: date) -> str | None:
@@ -158,6 +153,16 @@ def judge(header: Header, *, today: date) -> tuple[tuple[str, str], ...]:
     """
     found = ((rule, check(header, today)) for rule, check in CHECKS.items())
     return tuple((rule, detail) for rule, detail in found if detail is not None)
+
+
+def words_outside(header: Header) -> tuple[tuple[str, str], ...]:
+    """Return the words that the vocabulary does not have, each with its field, for a data manager to map."""
+    found = unmapped(
+        modality_text=header.text("Modality"),
+        body_part=header.text("BodyPartExamined"),
+        sex=header.text("PatientSex"),
+    )
+    return tuple(found)
 
 
 def identifiers(header: Header) -> str | None:
