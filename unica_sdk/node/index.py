@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class Index:
         self.created = datetime.fromisoformat(row[2])
 
     @classmethod
-    def open(cls, folder: Path) -> Index:
+    def open(cls, folder: Path) -> Self:
         """Open the current version.
 
         Raises:
@@ -115,7 +115,7 @@ class Index:
         except duckdb.Error as err:
             raise DataError("The index cannot be read.", where=str(folder / name)) from err
 
-    def __enter__(self) -> Index:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
