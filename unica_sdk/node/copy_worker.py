@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.node.deidentify import Engine
+from unica_sdk.node.files import private_folder
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.manifest import fingerprint
 from unica_sdk.node.scan import Reason, in_words
@@ -144,7 +145,7 @@ def _birth(key: SiteKey, dataset: Dataset) -> str:
 
 def _write(clean: Dataset, target: Path) -> dict[str, Any]:
     """Write a copy aside and rename it into its place; the parent brings it to disk, with many others."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(target.parent)
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STORED), "wb") as file:

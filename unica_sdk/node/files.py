@@ -33,6 +33,21 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder that its owner alone may enter, and those above it that are not there, alike.
+
+    Example:
+        >>> import tempfile
+        >>> inner = Path(tempfile.mkdtemp()) / "reports" / "v0001"
+        >>> private_folder(inner)
+        >>> [oct(place.stat().st_mode & 0o777) for place in (inner, inner.parent)]
+        ['0o700', '0o700']
+    """
+    if not folder.exists():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

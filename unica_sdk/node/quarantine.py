@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unica_sdk.errors import DataError
-from unica_sdk.node.files import write_atomically
+from unica_sdk.node.files import private_folder, write_atomically
 from unica_sdk.node.scan import RULE_OF, Reason, Skipped
 
 
@@ -45,7 +45,7 @@ def write_list(folder: Path, name: str, files: Iterable[Skipped]) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     lines = [json.dumps(asdict(Quarantined.of(file)), ensure_ascii=False) + "\n" for file in files]
     path = folder / f"{name}.jsonl"
     write_atomically(path, "".join(lines).encode())

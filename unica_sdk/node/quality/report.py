@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from unica_sdk.node.files import write_atomically
+from unica_sdk.node.files import private_folder, write_atomically
 from unica_sdk.node.ledger import Ledger
 from unica_sdk.node.quality.html import page
 from unica_sdk.node.quality.rules import EDITION, RULES, Dimension, Finding, Unit
@@ -160,7 +160,7 @@ def write(report: QualityReport, folder: Path, name: str) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     text = json.dumps(asdict(report), ensure_ascii=False, indent=1)
     write_atomically(folder / f"{name}.json", text.encode())
     write_atomically(folder / f"{name}.html", page(report).encode())
