@@ -47,7 +47,7 @@ _KEYWORDS = """
     FrameOfReferenceUID Laterality ImageLaterality
     SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing
     BitsAllocated BitsStored HighBit PixelRepresentation BurnedInAnnotation WindowCenter WindowWidth
-    RescaleIntercept RescaleSlope
+    RescaleIntercept RescaleSlope ModalityLUTSequence
 """
 
 

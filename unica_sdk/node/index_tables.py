@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when the tables change: an index of another schema is built anew, from the folders it came from."""
 
 
@@ -60,6 +60,9 @@ class InstanceRow(NamedTuple):
     """Shifted, like every date of the copy."""
     sha256: str | None = None
     """Of the copy, as it was written."""
+    high_bit: int | None = None
+    nonlinear: bool = False
+    """Whether stored values become modality values by a table (PS3.3 C.11.1), not by slope and intercept."""
 
 
 class ClinicalFact(NamedTuple):
@@ -94,7 +97,8 @@ CREATE TABLE instance (
     bits_stored INTEGER, signed BOOLEAN, photometric VARCHAR, planar BOOLEAN, rescale_slope DOUBLE,
     rescale_intercept DOUBLE, window_center DOUBLE, window_width DOUBLE, row_spacing DOUBLE,
     column_spacing DOUBLE, slice_thickness DOUBLE, number INTEGER, position DOUBLE[], orientation DOUBLE[],
-    laterality VARCHAR, view VARCHAR, acquired DATE, sha256 VARCHAR);
+    laterality VARCHAR, view VARCHAR, acquired DATE, sha256 VARCHAR, high_bit INTEGER,
+    nonlinear BOOLEAN);
 CREATE TABLE clinical (
     dataset VARCHAR, folder VARCHAR, patient VARCHAR, outcome VARCHAR, diagnosis VARCHAR, sex VARCHAR,
     age INTEGER);

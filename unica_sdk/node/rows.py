@@ -59,6 +59,9 @@ def row_of(header: Header, *, path: str, sha256: str) -> InstanceRow:
         view=word(header.text("ViewPosition")) or None,
         acquired=day_of(header.text("AcquisitionDate")) or day_of(header.text("StudyDate")),
         sha256=sha256,
+        high_bit=header.whole("HighBit"),
+        # A sequence is no value that the scanner hands out: that it is there is what counts.
+        nonlinear="ModalityLUTSequence" in header.malformed,
     )
 
 

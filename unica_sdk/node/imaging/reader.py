@@ -87,8 +87,8 @@ def find_cases(table: CaseTable, *, volumes: bool | None = None) -> Cases:
 
     Args:
         table: images, of one kind.
-        volumes: True for the slices of each series as a volume, False for each slice as an image; by default
-            what the modality says.
+        volumes: True for the slices of each series as a volume, False for each file as an image, whatever
+            the modality; by default what the modality says.
 
     Raises:
         InvalidRequest: images and volumes are mixed, and `volumes` does not say which is meant.
@@ -103,9 +103,9 @@ def find_cases(table: CaseTable, *, volumes: bool | None = None) -> Cases:
                 hint="Choose one with modality=.",
             )
         volumes = bool(modalities & set(VOLUMES))
-    known = VOLUMES if volumes else (*IMAGES, *VOLUMES)
-    foreign = np.logical_and.reduce([table.modality != one for one in known])
-    reasons[foreign & (reasons == "")] = "modality"
+        known = VOLUMES if volumes else IMAGES
+        foreign = np.logical_and.reduce([table.modality != one for one in known])
+        reasons[foreign & (reasons == "")] = "modality"
     if not volumes:
         good = np.flatnonzero(reasons == "")
         return Cases(

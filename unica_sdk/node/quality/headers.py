@@ -126,7 +126,8 @@ def laterality_term(header: Header, today: date) -> str | None:
 
 def elements(header: Header, today: date) -> str | None:
     """What we read holds values of its kind."""
-    return ", ".join(header.malformed) or None
+    # A modality LUT is a sequence: that it is there is all that the scanner says of it.
+    return ", ".join(name for name in header.malformed if name != "ModalityLUTSequence") or None
 
 
 CHECKS: Final[dict[str, Check]] = {
