@@ -39,6 +39,7 @@ __all__ = [
     "current_version",
     "kept_paths",
     "publish",
+    "start_anew",
 ]
 
 KEPT_VERSIONS = 3
@@ -231,6 +232,32 @@ def publish(
             where=str(index_folder),
             hint=str(err)[:200],
         ) from err
+
+
+def start_anew(index_folder: Path) -> None:
+    """Publish a version without anybody, in a file of its own, and remove every version before it.
+
+    A copy of a version keeps, in blocks that are free, what was deleted from it; here nothing is copied.
+
+    Raises:
+        DataError: the version cannot be written; the one before stays current.
+    """
+    try:
+        with locked(index_folder / ".lock"):
+            _sweep(index_folder)
+            current = _current_file(index_folder)
+            version = _number_of(current) + 1 if current else 1
+            aside = index_folder / f"v{version:04d}.duckdb.partial"
+            with duckdb.connect(aside, config=_SETTINGS) as connection:
+                connection.execute(TABLES)
+                _finish(connection, version=version, content=_content(connection))
+            _swap_in(index_folder, aside, version)
+            for old in index_folder.glob("v*.duckdb"):
+                if _number_of(old) != version:
+                    old.unlink()
+            sync_folder(index_folder)
+    except (duckdb.Error, OSError) as err:
+        raise DataError("The index cannot be written.", where=str(index_folder), hint=str(err)[:200]) from err
 
 
 def _publish(

@@ -33,6 +33,7 @@ from unica_sdk.node.ledger import Ledger
 from unica_sdk.node.quality import collection, report, rules
 from unica_sdk.node.quarantine import Quarantined, write_list
 from unica_sdk.node.scan import Skipped, files_of, listed, nameable, shown
+from unica_sdk.node.sources import Source, remember
 from unica_sdk.node.store import Store
 from unica_sdk.schemas.contract import Name, canonical_json
 
@@ -73,6 +74,7 @@ def ingest(
     description: str,
     synthetic: bool,
     clinical: Path | None = None,
+    mapping: Path | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -90,7 +92,8 @@ def ingest(
         title: what people read in the catalogue.
         description: more of that.
         synthetic: whether the images are of nobody.
-        clinical: the clinical table, if there is one.
+        clinical: the clinical table, or FHIR bundles, if there are any.
+        mapping: which of its columns mean what; see `clinical.read_clinical`.
         progress: called with the number of files done and of all files.
         workers: processes on this machine; by default as many as the work is worth.
         scheduler: the address of a dask scheduler that scans instead, such as `tcp://10.0.0.5:8786`.
@@ -108,17 +111,31 @@ def ingest(
     if not nameable(folder):
         raise ConfigurationError("The folder's name is not UTF-8.", where=shown(folder))
     info = DatasetInfo(name=dataset, title=title, description=description, synthetic=synthetic)
-    rows, unmapped_terms = read_clinical(clinical) if clinical else ([], [])
-    key = home.site_key()
+    rows, unmapped_terms = read_clinical(clinical, mapping=mapping) if clinical else ([], [])
     with locked(home.folder / ".ingest.lock"):
+        key = home.site_key()
         run = _Run(home, folder, info, [_fact(key, row) for row in rows], unmapped_terms)
-        return run.do(
+        report = run.do(
             leave_out=frozenset([clinical.resolve()]) if clinical else frozenset(),
             progress=progress or (lambda done, total: None),
             workers=workers,
             scheduler=scheduler,
             reread=reread,
         )
+        remember(home.folder, _source(info, folder, clinical, mapping))
+        return report
+
+
+def _source(info: DatasetInfo, folder: Path, clinical: Path | None, mapping: Path | None) -> Source:
+    return Source(
+        dataset=info.name,
+        folder=str(folder),
+        title=info.title,
+        description=info.description,
+        synthetic=info.synthetic,
+        clinical=str(clinical.resolve()) if clinical else None,
+        mapping=str(mapping.resolve()) if mapping else None,
+    )
 
 
 class _Run:
