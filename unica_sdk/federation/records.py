@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ class About(Contract):
     weight: int = Field(ge=1)
     metrics: dict[str, float]
     histogram: ScoreHistogram | None = None
+    consent: Literal["applied"] | None = None
+    """That the site left out whoever had withdrawn; never how many these were, nor whether there were any."""
 
 
 @dataclass(frozen=True, kw_only=True)

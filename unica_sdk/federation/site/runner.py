@@ -103,6 +103,8 @@ class SiteRunner:
             weight=max(10, round(number, -1)),
             metrics=metrics,
             histogram=histogram,
+            # What `Site.cases` promises: its cases are those of the snapshot less those withdrawn since.
+            consent="applied",
         )
         self._site.record(
             "job.answered", admission.ticket.job, task=work.task, round=work.round, dropped_metrics=dropped
