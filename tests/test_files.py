@@ -76,7 +76,8 @@ def test_the_mode_does_not_depend_on_the_callers_umask(tmp_path: Path, mask: int
 
 def test_a_lock_that_is_taken_says_so_where_asked(tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "lock"), pytest.raises(ConfigurationError, match="already"),
+        locked(tmp_path / "lock"),
+        pytest.raises(ConfigurationError, match="already"),
         locked(tmp_path / "lock", taken="Held already."),
     ):
         pass
