@@ -26,6 +26,7 @@ def ingest_folder(
     title: str,
     description: str,
     clinical: Path | None,
+    mapping: Path | None = None,
     synthetic: bool,
     as_json: bool,
 ) -> IngestReport:
@@ -44,6 +45,7 @@ def ingest_folder(
             description=description,
             synthetic=synthetic,
             clinical=clinical,
+            mapping=mapping,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console = Console()
