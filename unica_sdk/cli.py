@@ -230,6 +230,18 @@ def node_ingest(
     )  # fmt: skip
 
 
+@node.command("export")
+def node_export(
+    folder: Annotated[Path, typer.Argument(help="Where the Parquet files go.")], home: Home
+) -> None:
+    """Write the index as Parquet for the site's own tools: exact, pseudonymous, what consent admits."""
+    from unica_sdk.node.export import export_parquet
+    from unica_sdk.node.home import NodeHome
+
+    written = export_parquet(NodeHome.open(home.expanduser().resolve()), folder.expanduser().resolve())
+    _say(f"Wrote {', '.join(path.name for path in written)}. They are personal data: keep them at the site.")
+
+
 @node.command("template")
 def node_template(
     name: Annotated[str, typer.Argument(help="breast, fhir, lung, prostate or screening_negative.")],

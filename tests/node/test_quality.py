@@ -287,3 +287,5 @@ def test_a_report_adds_up_over_the_files_that_ship_with_pydicom(empty_node: Node
     assert hard == len(report.skipped)
     assert all(rule["failed"] <= rule["checked"] for rule in quality["rules"])
     assert {title for title, _ in quality["distributions"]} >= {"Modality", "Age", "Sex"}
+    ages = dict(quality["distributions"])["Age"]
+    assert ages == [["0–9", 1], ["40–49", 2], ["70–79", 1]]
