@@ -43,11 +43,11 @@ class Setting(Protocol):
     """What these rows need of a run's setting."""
 
     @property
-    def folder(self) -> Path: ...  # noqa: D102
+    def folder(self) -> Path: ...
     @property
-    def repetitions(self) -> int: ...  # noqa: D102
+    def repetitions(self) -> int: ...
     @property
-    def instances(self) -> int: ...  # noqa: D102
+    def instances(self) -> int: ...
 
 
 def images_in_batches(setting: Setting) -> Iterator[Row]:
@@ -186,7 +186,7 @@ def counting(setting: Setting) -> Iterator[Row]:
                 raise SystemExit("the generated people do not spread over the criteria")
             ours = _milliseconds(lambda: cohort.count(index, QUERY), setting.repetitions)
             scan = "SELECT count(DISTINCT patient) FROM instance WHERE modality = 'MG'"
-            peer = _milliseconds(lambda: index.rows(scan), 1) if instances else None
+            peer = _milliseconds(lambda scan=scan: index.rows(scan), 1) if instances else None
         shutil.rmtree(folder)
         unit = "CPU-ms (peer: scanning the instances)" if instances else "CPU-ms"
         yield at_most(name, ours=ours, limit=limit, unit=unit, peer=peer)
