@@ -17,7 +17,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-ROWS, COLUMNS = 32, 32
+SIDE = 32
+"""Rows and columns of an image, unless asked for otherwise."""
+
 _ROOT = "1.2.826.0.1.3680043.10.1234."  # an example root; 52 characters with the marks below
 
 _MARKS = {"study": "7" * 24, "series": "8" * 24, "instance": "9" * 24, "patient": "P" * 10}
@@ -63,11 +65,11 @@ KINDS = (
 )
 
 
-def write_collection(folder: Path, *, files: int, seed: int = 20260101) -> list[Path]:
-    """Write so many small files (about 4 KiB of header, 2 KiB of pixels) and return their paths, shuffled."""
+def write_collection(folder: Path, *, files: int, seed: int = 20260101, side: int = SIDE) -> list[Path]:
+    """Write so many files (4 KiB of header, black pixels of 16 bits) and return their paths, shuffled."""
     folder.mkdir(parents=True, exist_ok=True)
     dice = random.Random(seed)  # noqa: S311 - values of synthetic images
-    templates = [_template(kind) for kind in KINDS]
+    templates = [_template(kind, side) for kind in KINDS]
     paths = []
     for number in range(files):
         path = folder / f"{number:06d}.dcm"
@@ -93,8 +95,8 @@ def _filled(template: bytes, number: int, dice: random.Random) -> bytes:
     return _ANY_MARK.sub(lambda found: values[found[0].decode()].encode(), template)
 
 
-def _template(kind: Kind) -> bytes:
-    dataset = _image(kind)
+def _template(kind: Kind, side: int) -> bytes:
+    dataset = _image(kind, side)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = kind.sop_class
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -108,18 +110,18 @@ def _template(kind: Kind) -> bytes:
     return file.getvalue()
 
 
-def _image(kind: Kind) -> Dataset:
+def _image(kind: Kind, side: int) -> Dataset:
     dataset = Dataset()
     _identity(dataset, kind)
     _equipment(dataset, kind)
-    _geometry(dataset, kind)
+    _geometry(dataset, kind, side)
     for keyword, sequence in _sequences(kind):
         setattr(dataset, keyword, sequence)
         dataset[keyword].is_undefined_length = kind.undefined
         for item in sequence:
             item.is_undefined_length_sequence_item = kind.undefined
     _private(dataset)
-    dataset.PixelData = bytes(ROWS * COLUMNS * 2)
+    dataset.PixelData = bytes(side * side * 2)
     dataset["PixelData"].VR = "OW"
     return dataset
 
@@ -170,10 +172,10 @@ def _equipment(dataset: Dataset, kind: Kind) -> None:
         dataset.ImagerPixelSpacing = [0.07, 0.07]
 
 
-def _geometry(dataset: Dataset, kind: Kind) -> None:
+def _geometry(dataset: Dataset, kind: Kind, side: int) -> None:
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.Rows, dataset.Columns = ROWS, COLUMNS
+    dataset.Rows = dataset.Columns = side
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
     dataset.PixelRepresentation = 0
     dataset.PixelSpacing = [0.7, 0.7]

@@ -21,6 +21,7 @@ from typing import Any
 import pydicom
 from _collection import write_collection
 from _harness import Contest, PeerProcess, Row, Spent, arguments, at_most, report, skipped, timed
+from _imaging import counting, images_in_batches, opening
 from pydicom.data import get_testdata_files
 
 from unica_sdk.node.header import Header, HeaderScanner
@@ -41,6 +42,7 @@ class Setting:
     data: Path | None
     peers: PeerProcess
     repetitions: int
+    instances: int
 
 
 def _pydicom_values(path: Path) -> list[Any]:
@@ -158,6 +160,9 @@ ROWS: tuple[Callable[[Setting], Iterator[Row]], ...] = (
     headers_against_fastdicom,
     hashing,
     agreement,
+    images_in_batches,
+    opening,
+    counting,
 )
 
 
@@ -165,6 +170,7 @@ def main() -> int:
     """Measure all rows, or those of the functions whose name `--only` is part of."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--files", type=int, default=20_000, help="synthetic files to write and read")
+    parser.add_argument("--instances", type=int, default=60_000_000, help="rows of the large index")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="unica-bench-") as name,
@@ -177,6 +183,7 @@ def main() -> int:
             data=options.data and Path(options.data),
             peers=peers,
             repetitions=options.repetitions,
+            instances=options.instances,
         )
         rows = [row for measure in ROWS if options.only in measure.__name__ for row in measure(setting)]
     return report(rows, as_json=options.json)

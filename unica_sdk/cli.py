@@ -246,15 +246,41 @@ def node_ingest(
         Path | None, typer.Option(help="Which column means what: `unica node template`.")
     ] = None,
     synthetic: Annotated[bool, typer.Option(help="Say so in the catalogue.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine; as many as are worth it.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Scan on your own dask cluster instead: tcp://HOST:8786.")
+    ] = None,
+    reread: Annotated[
+        bool, typer.Option("--reread", help="Read files again that seem unchanged: finds flipped bits.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Index a folder of DICOM files, and publish the version that results."""
+    """Check, de-identify and index a folder of DICOM files, and publish the version that results.
+
+    The folder is only ever read. Run it again at any time: it reads what changed, and goes on where it was
+    stopped. What it leaves out is in the quarantine list, with the reason; the quality report is a page.
+    """
     from unica_sdk.environment.ingesting import ingest_folder
 
     ingest_folder(
         home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
-        description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, as_json=as_json,
+        description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, workers=workers,
+        scheduler=scheduler, reread=reread, as_json=as_json,
     )  # fmt: skip
+
+
+@node.command("export")
+def node_export(
+    folder: Annotated[Path, typer.Argument(help="Where the Parquet files go.")], home: Home
+) -> None:
+    """Write the index as Parquet for the site's own tools: exact, pseudonymous, what consent admits."""
+    from unica_sdk.node.export import export_parquet
+    from unica_sdk.node.home import NodeHome
+
+    written = export_parquet(NodeHome.open(home.expanduser().resolve()), folder.expanduser().resolve())
+    _say(f"Wrote {', '.join(path.name for path in written)}. They are personal data: keep them at the site.")
 
 
 @node.command("template")

@@ -370,6 +370,43 @@ def test_writers_at_once_lose_no_word(home: NodeHome) -> None:
     assert (state.revision, len(state.said)) == (20, 20)
 
 
+def test_whoever_withdrew_before_a_count_began_is_not_in_it(home: NodeHome) -> None:
+    """Counts, withdrawals and publications at once: what `withdraw` returned for holds for all that comes after."""
+    people = [f"P{n}" for n in range(30)]
+    gone: list[str] = []
+    stop = threading.Event()
+    wrong: list[str] = []
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        views, registry = AdmittedViews(home), ConsentRegistry.of(home)
+        while not stop.is_set():
+            before = {registry.pseudonym(person) for person in gone}
+            with views.open() as index:
+                there = set(cohort.members(index, EVERYONE, datasets=("one",)))
+                number = cohort.count(index, EVERYONE)
+            wrong.extend(before & there)
+            if number > 30 + 3 - len(before) or number != len(there):
+                wrong.append(f"{number} of {len(there)}")
+            counted += 1
+
+    counters = [threading.Thread(target=count) for _ in range(2)]
+    for counter in counters:
+        counter.start()
+    registry = ConsentRegistry.of(home)
+    for number, person in enumerate(people[:24]):
+        registry.withdraw([person])
+        gone.append(person)
+        if number % 8 == 0:
+            _put(home, "one", [f"Q{number}"], folder=f"/q{number}")
+    stop.set()
+    for counter in counters:
+        counter.join()
+    assert (wrong, _count(home)) == ([], 9)
+    assert counted > 2
+
+
 PEOPLE = ["A", "B", "C", "D"]
 DATASETS = ["one", "two"]
 BELONGS = {"one": ["A", "B", "C"], "two": ["B", "C", "D"]}

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -240,3 +241,15 @@ def test_without_an_audit_nothing_is_published(empty_node: NodeHome, tmp_path: P
     with pytest.raises(AuditBroken):
         _ingest(empty_node, images)
     assert not (empty_node.index_folder / "CURRENT").exists()
+
+
+def test_what_a_table_says_besides_is_kept_in_the_common_data_model(
+    empty_node: NodeHome, tmp_path: Path
+) -> None:
+    write_dicom(tmp_path / "d" / "1", patient="1", number=1)
+    row = {"patient_id": "1", "outcome": "negative", "diagnosis": "none", "age": "61.47", "birads": "2"}
+    table = write_clinical(tmp_path / "c.csv", [row])
+    _ingest(empty_node, tmp_path / "d", clinical=table)
+    with Index.open(empty_node.index_folder) as index:
+        ((age, extra),) = index.rows("SELECT age, extra FROM clinical")
+    assert (age, json.loads(extra)) == (61, {"age": 61.4, "birads": "2"})

@@ -10,7 +10,7 @@ import pytest
 from dicom_files import ROOT, write_collection, write_dicom
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from unica_sdk.errors import DataError
+from unica_sdk.errors import ConfigurationError, DataError
 from unica_sdk.node.copies import Copied, CopyPool
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import KEPT_VERSIONS, Index
@@ -169,6 +169,8 @@ def test_a_second_ingest_reads_only_what_changed(empty_node: NodeHome, tmp_path:
 def test_a_file_written_just_now_is_read_again(empty_node: NodeHome, tmp_path: Path) -> None:
     """Its time may not show that it changed once more; a version does not come of it."""
     images, _ = write_collection(tmp_path, patients=1)
+    for path in images.iterdir():
+        os.utime(path, (4_000_000_000, 4_000_000_000))
     assert [_ingest(empty_node, images).version for _ in range(2)] == [1, 1]
     assert _ingest(empty_node, images).read == 1
 
@@ -283,3 +285,29 @@ def test_bytes_that_nobody_can_copy_are_a_reason_not_an_end(copying: CopyPool, t
         path.write_bytes(broken.tobytes())
         found = copying.copy(str(path), fingerprint(path), stamp=f"{turn:016x}")
         assert isinstance(found, Copied | Skipped)
+
+
+def test_an_export_has_what_consent_admits_and_no_place(node: NodeHome, tmp_path: Path) -> None:
+    import duckdb
+
+    from unica_sdk.node.consent import ConsentRegistry
+    from unica_sdk.node.export import export_parquet
+
+    ConsentRegistry.of(node).withdraw(["P0003"])
+    for _ in range(2):
+        paths = export_parquet(node, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in paths)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in paths)
+    with duckdb.connect() as connection:
+        tables = {
+            path.stem: connection.execute("SELECT * FROM read_parquet(?)", [str(path)]) for path in paths
+        }
+        columns = {name: {column[0] for column in table.description or ()} for name, table in tables.items()}
+    assert not columns["instance"] & {"path", "folder"}
+    with duckdb.connect() as connection:
+        people = connection.execute("SELECT patient FROM read_parquet(?)", [str(paths[0])]).fetchall()
+        images = connection.execute("SELECT pixel_offset FROM read_parquet(?)", [str(paths[1])]).fetchall()
+    assert len(people) == len(images) == 87
+    assert (patient_pseudonym(node.site_key(), "P0003"),) not in people
+    with pytest.raises(ConfigurationError, match="own folder"):
+        export_parquet(node, node.folder / "out")

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import IngestReport, ingest
 
 SHOWN = 50
-"""How many left-out files are listed in a terminal; `--json` lists all."""
+"""How many files in quarantine are listed in a terminal; `--json` lists all."""
+
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def ingest_folder(
@@ -29,13 +31,17 @@ def ingest_folder(
     mapping: Path | None = None,
     synthetic: bool,
     as_json: bool,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    reread: bool = False,
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
 
     Raises:
-        UnicaError: there is no such node or folder, or its clinical table cannot be read.
+        UnicaError: there is no such node or folder, its clinical table cannot be read, the disk is full, or
+            the cluster cannot be reached.
     """
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Reading", total=None)
         report = ingest(
             NodeHome.open(home),
@@ -47,6 +53,9 @@ def ingest_folder(
             clinical=clinical,
             mapping=mapping,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            workers=workers,
+            scheduler=scheduler,
+            reread=reread,
         )
     console = Console()
     if as_json:
@@ -59,14 +68,14 @@ def ingest_folder(
 def _show(console: Console, report: IngestReport) -> None:
     console.print(
         f"Index version {report.version}: {report.indexed} images of {report.patients} patients; "
-        f"{len(report.skipped)} files left out.",
+        f"{report.read} files read, {len(report.skipped)} in quarantine.",
         markup=False,
         highlight=False,
     )
     if report.skipped:
         reasons = Counter(skip.reason for skip in report.skipped)
         words = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in reasons.most_common())
-        table = Table("File", "Reason", "Detail", title=f"Left out: {words}", title_justify="left")
+        table = Table("File", "Reason", "Detail", title=f"In quarantine: {words}", title_justify="left")
         for skip in report.skipped[:SHOWN]:
             table.add_row(skip.path, skip.reason, skip.detail)
         if len(report.skipped) > SHOWN:
@@ -77,3 +86,4 @@ def _show(console: Console, report: IngestReport) -> None:
         for word in report.unmapped:
             table.add_row(word.field, word.value, str(word.count))
         console.print(table)
+    console.print(f"Quality report: {report.quality}", markup=False, highlight=False, soft_wrap=True)

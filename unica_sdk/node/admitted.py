@@ -33,20 +33,27 @@ SELECT here.patient, here.dataset FROM (
 ) AS here LEFT JOIN said ON said.patient = here.patient AND said.dataset = here.dataset
 WHERE NOT coalesce(said.granted, here.dataset IN (SELECT unnest($opt_out::VARCHAR[])))
 """
+_IN_PART = """
+CREATE TEMP TABLE in_part AS
+SELECT patient FROM (SELECT patient, count(*) AS closed FROM withheld GROUP BY patient)
+JOIN {base}.patient USING (patient) WHERE closed < len(datasets)
+"""
 _ROWS = """
-CREATE TEMP VIEW {table} AS
+CREATE OR REPLACE TEMP VIEW {table} AS
 SELECT * FROM {base}.{table} AS r
 WHERE NOT EXISTS (SELECT 1 FROM withheld AS w WHERE w.patient = r.patient AND w.dataset = r.dataset)
 """
+_ROWS_OF_SOME = _ROWS + " AND r.patient IN (SELECT patient FROM in_part)"
+_CLOSED = """
+CREATE TEMP TABLE closed AS
+SELECT rowid AS place FROM {base}.patient WHERE patient IN (SELECT patient FROM withheld)
+"""
 _PEOPLE = """
 CREATE TEMP VIEW patient AS
-SELECT * FROM {base}.patient AS r WHERE r.patient NOT IN (SELECT patient FROM withheld)
+SELECT * FROM {base}.patient AS r WHERE r.rowid NOT IN (SELECT place FROM closed)
 UNION ALL BY NAME SELECT * FROM partly
 """
-_PARTLY = f"""
-CREATE TEMP TABLE partly AS
-SELECT * FROM ({PATIENTS}) WHERE patient IN (SELECT patient FROM withheld)
-"""  # noqa: S608 - our own text
+_PARTLY = f"CREATE TEMP TABLE partly AS {PATIENTS}"  # noqa: S608 - our own text
 
 
 class AdmittedIndex(Index):
@@ -132,9 +139,14 @@ class AdmittedIndex(Index):
         self._restricted = True
         # What hangs on the content, such as prepared images, hangs on who is in it.
         self.content = "sha256:" + hashlib.sha256(f"{self.content} {digest}".encode()).hexdigest()
-        for table in ("instance", "clinical"):
-            connection.execute(_ROWS.format(base=self._base, table=table))
-        connection.execute(_PARTLY, {"datasets": datasets})
+        connection.execute(_IN_PART.format(base=self._base))
+        for rows in (_ROWS_OF_SOME, _ROWS):
+            for table in ("instance", "clinical"):
+                connection.execute(rows.format(base=self._base, table=table))
+            if rows is _ROWS_OF_SOME:
+                # Few people, so that nobody has to be put together anew for whom nothing changed.
+                connection.execute(_PARTLY, {"datasets": datasets})
+        connection.execute(_CLOSED.format(base=self._base))
         connection.execute(_PEOPLE.format(base=self._base))
 
 

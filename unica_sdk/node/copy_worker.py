@@ -23,7 +23,7 @@ from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.manifest import fingerprint
-from unica_sdk.node.scan import Reason, in_words
+from unica_sdk.node.scan import Reason
 from unica_sdk.node.store import Store
 from unica_sdk.node.worker import serve
 
@@ -51,7 +51,7 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         return {"kind": "misconfigured", "detail": err.message, "hint": err.hint}, b""
     except OSError as err:
         # Not the file's fault but the store's: a full disk, most of the time.
-        return {"kind": "stopped", "detail": err.strerror or type(err).__name__}, b""
+        return {"kind": "stopped", "detail": _strerror(err)}, b""
 
 
 def _copy(request: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +109,13 @@ def _parsed(file: BinaryIO) -> FileDataset:
         # Without a number it is not the disk's: pydicom raises it for a header that ends in the middle.
         if err.errno is not None:
             raise
-        raise _Skip("corrupt", in_words(err)) from err
+        raise _Skip("corrupt", type(err).__name__) from err
     except MemoryError as err:
         raise _Skip("excessive", "larger than a process may be") from err
     except Exception as err:
         # pydicom's readers raise whatever the bytes provoke: struct.error, ValueError, KeyError, zlib.error…
-        raise _Skip("corrupt", in_words(err)) from err
+        # Their words may quote the header.
+        raise _Skip("corrupt", type(err).__name__) from err
     _check_end(dataset, [str(warning.message) for warning in heard])
     return dataset
 
@@ -162,13 +163,21 @@ def _write(clean: Dataset, target: Path) -> dict[str, Any]:
 def _encode(clean: Dataset, file: BinaryIO) -> None:
     try:
         clean.save_as(file, enforce_file_format=True)
-    except OSError as err:
-        if err.errno is not None:
-            raise
-        raise _Skip("deidentification", in_words(err)) from err
+    except OSError:
+        # The disk's: pydicom raises it again without its number, and only from the file that it writes.
+        raise
     except Exception as err:
-        # pydicom's writers raise whatever odd values provoke.
-        raise _Skip("deidentification", "cannot be written: " + in_words(err)) from err
+        # pydicom's writers raise whatever odd values provoke, and quote them.
+        raise _Skip("deidentification", f"cannot be written: {type(err).__name__}") from err
+
+
+def _strerror(err: BaseException | None) -> str:
+    """Return what the system said, which pydicom wraps in words of its own."""
+    while err is not None:
+        if isinstance(err, OSError) and err.strerror:
+            return err.strerror
+        err = err.__cause__ or err.__context__
+    return "OSError"
 
 
 def main() -> None:

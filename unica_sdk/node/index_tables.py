@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised when the tables change: an index of another schema is built anew, from the folders it came from."""
 
 
@@ -73,6 +73,8 @@ class ClinicalFact(NamedTuple):
     diagnosis: str | None
     sex: str | None
     age: int | None
+    extra: str | None = None
+    """What the table says besides, as JSON: what is known of `schemas.clinical.ClinicalRecord`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,5 +103,5 @@ CREATE TABLE instance (
     nonlinear BOOLEAN);
 CREATE TABLE clinical (
     dataset VARCHAR, folder VARCHAR, patient VARCHAR, outcome VARCHAR, diagnosis VARCHAR, sex VARCHAR,
-    age INTEGER);
+    age INTEGER, extra VARCHAR);
 """

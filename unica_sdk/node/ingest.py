@@ -310,4 +310,5 @@ def _fact(key: SiteKey, row: ClinicalRow) -> ClinicalFact:
         diagnosis=row.diagnosis,
         sex=row.sex,
         age=row.age,
+        extra=json.dumps(row.extra, sort_keys=True) if row.extra else None,
     )

@@ -35,6 +35,13 @@ WORTH_BYTES = 8 * 2**30
 
 CONNECT_SECONDS = 20.0
 
+_ALONE = {
+    "distributed.admin.log-length": 0,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+"""Settings of processes of our own: nothing to look at from outside."""
+
 
 def workers_for(files: Sequence[Listed]) -> int:
     """Return how many processes are worth starting; 1 means none besides this one.
@@ -83,9 +90,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     connect: Any = Client  # it brings no types for its arguments
     with ExitStack() as opening:
         if scheduler is None:
-            # dask's own words on a terminal are not for a data manager.
-            quiet = dask.config.set({"logging": {}, "distributed.admin.log-length": 0})
-            opening.enter_context(quiet)
+            opening.enter_context(dask.config.set(_ALONE))
             spill = opening.enter_context(tempfile.TemporaryDirectory(prefix="unica-scan-"))
             scheduler = opening.enter_context(
                 LocalCluster(  # type: ignore[no-untyped-call]
@@ -93,7 +98,9 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    # A scheduler runs what whoever may connect sends, and other people have accounts here.
+                    security=True,
+                    scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                     worker_dashboard_address=None,
                     local_directory=spill,
                     silence_logs=logging.ERROR,

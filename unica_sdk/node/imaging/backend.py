@@ -1,7 +1,7 @@
 """xarray's engine "unica": `xr.open_dataset(home, engine="unica", modality="MG")`.
 
 One variable, `image`, of dimensions case, y, x or case, z, y, x; nothing is read before it is asked for, and
-`.chunk()` gives dask arrays. Along `case` lie pseudonyms, of images or of series.
+`chunks="auto"` or `.chunk(case=100)` gives dask arrays. Along `case` lie pseudonyms, of images or of series.
 
     xr.open_dataset(home, engine="unica", modality="CT")                               as acquired
     xr.open_dataset(home, engine="unica", modality="MG", rows=512, columns=512)        at training resolution
@@ -24,9 +24,6 @@ from unica_sdk.node.imaging.opening import open_cases
 from unica_sdk.node.imaging.preparation import PERCENTILES
 from unica_sdk.node.imaging.reader import CaseReader
 from unica_sdk.node.imaging.table import Texts
-
-CHUNK_BYTES = 1 << 25
-"""Of a dask chunk, unless the caller says otherwise."""
 
 _MM = {"units": "mm"}
 
@@ -55,20 +52,18 @@ class UnicaBackend(BackendEntrypoint):
         """Open cases; see `open_cases` for the options and errors."""
         dataset = as_dataset(open_cases(filename_or_obj, **options))
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
-        return dataset.drop_vars(dropped, errors="ignore")
+        for name in set(dropped).intersection(dataset.variables):
+            del dataset[name]  # in place: a copy would forget how to close
+        return dataset
 
 
 def as_dataset(reader: CaseReader) -> xr.Dataset:
     """Return a reader's cases as a dataset; closing it ends the reader's worker processes."""
     dims = ("case", "y", "x") if len(reader.shape) == 2 else ("case", "z", "y", "x")
     array = CaseArray(reader)
-    each = int(np.prod(reader.shape)) * 4
-    image = xr.Variable(
-        dims,
-        indexing.LazilyIndexedArray(array),
-        attrs=_meaning(reader),
-        encoding={"preferred_chunks": {"case": max(1, CHUNK_BYTES // each)}},
-    )
+    # Every case lies by itself: chunks of any number of them are as good.
+    encoding = {"preferred_chunks": {"case": 1}}
+    image = xr.Variable(dims, indexing.LazilyIndexedArray(array), attrs=_meaning(reader), encoding=encoding)
     dataset = xr.Dataset({"image": image}, coords=_coordinates(reader), attrs=_attributes(reader))
     dataset.set_close(reader.close)
     return dataset

@@ -33,7 +33,7 @@ _DISTRIBUTIONS: Mapping[str, str] = {
     "Manufacturer": "SELECT coalesce(json_extract(image, '$[7]'), '(not given)'), count(*) FROM kept"
     " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 12",
     "Sex": "SELECT coalesce(sex, '(not given)'), count(DISTINCT patient) FROM kept GROUP BY 1 ORDER BY 1",
-    "Age": "SELECT coalesce(10 * (age / 10) || '–' || (10 * (age / 10) + 9), '(not given)'), count(*)"
+    "Age": "SELECT coalesce((10 * (age / 10)) || '–' || (10 * (age / 10) + 9), '(not given)'), count(*)"
     " FROM (SELECT min(json_extract(image, '$[9]')) AS age FROM kept GROUP BY patient)"
     " GROUP BY 1 ORDER BY min(coalesce(age, 1000))",
     "Year of acquisition (dates are shifted)": "SELECT coalesce(substr(day, 1, 4), '(not given)'), count(*)"
