@@ -29,7 +29,7 @@ from unica_sdk.node.imaging.opening import open_cases
 from unica_sdk.node.imaging.reader import CaseReader
 from unica_sdk.node.imaging.table import CaseTable
 from unica_sdk.node.imaging.training import CaseImages
-from unica_sdk.node.index import Index, publish
+from unica_sdk.node.index import PROFILES, Index, publish
 from unica_sdk.node.index_tables import SCHEMA, TABLES, DatasetInfo, InstanceRow
 from unica_sdk.schemas.cohort import AgeRange, CohortQuery
 
@@ -211,6 +211,7 @@ def _write_index(folder: Path, *, patients: int, instances: int) -> None:
             " ['vendor ' || (i % 5)] AS manufacturers, ['bench'] AS datasets FROM range(?) AS r(i)",
             [patients],
         )
+        connection.execute("CREATE TABLE profile AS " + PROFILES.format(people="patient"))
         connection.execute(
             "INSERT INTO instance BY NAME SELECT 'bench' AS dataset,"
             " printf('%032x', (i // 600) * 2654435761) AS patient, i::VARCHAR AS instance,"

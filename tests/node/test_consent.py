@@ -21,7 +21,7 @@ from unica_sdk.node.admitted import AdmittedViews, open_admitted
 from unica_sdk.node.answers import Answerer
 from unica_sdk.node.consent import Consent, ConsentRegistry, Mode
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import ClinicalFact, DatasetInfo, InstanceRow, publish
+from unica_sdk.node.index import PROFILES, ClinicalFact, DatasetInfo, Index, InstanceRow, publish
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.schemas.cohort import CohortQuery, Refused, Released, Suppressed
 from unica_sdk.schemas.exchange import CountQuestion
@@ -38,7 +38,8 @@ def _put(
     rows = [
         InstanceRow(
             path=f"{folder}/{dataset}/{name}", patient=name, study=f"s{name}", series=f"r{name}",
-            instance=f"{dataset}{name}", modality="MG", body_part="breast", manufacturer="acme", sex="female",
+            instance=f"{dataset}{name}", modality="MG", body_part="breast", sex="female",
+            manufacturer=f"maker of {dataset}",
             age=60, rows=8, columns=8, frames=1, samples=1, transfer_syntax="1.2.840.10008.1.2.1",
         )
         for name in names
@@ -46,6 +47,10 @@ def _put(
     info = DatasetInfo(name=dataset, title="t", description="d", synthetic=True)
     facts = [ClinicalFact(patient=n, outcome=outcome, diagnosis=None, sex=None, age=None) for n in names]
     return publish(home.index_folder, info=info, source=folder, instances=rows, clinical=facts).version
+
+
+def _profiles(index: Index, sql: str) -> list[str]:
+    return sorted(map(repr, index.rows(sql)))
 
 
 def _count(home: NodeHome, **query: Any) -> int:
@@ -371,7 +376,7 @@ def test_writers_at_once_lose_no_word(home: NodeHome) -> None:
 
 
 def test_whoever_withdrew_before_a_count_began_is_not_in_it(home: NodeHome) -> None:
-    """Counts, withdrawals and publications at once: what `withdraw` returned for holds for all that comes after."""
+    """Counts, withdrawals, publications at once: a `withdraw` that returned holds for all after it."""
     people = [f"P{n}" for n in range(30)]
     gone: list[str] = []
     stop = threading.Event()
@@ -470,6 +475,9 @@ class Interleaved(RuleBasedStateMachine):
             assert cohort.count(index, EVERYONE) == len(expected)
             assert set(cohort.members(index, EVERYONE, datasets=tuple(DATASETS))) == names
             assert {p for (p,) in index.rows("SELECT patient FROM patient")} == names
+            assert _profiles(index, "FROM profile") == _profiles(index, PROFILES.format(people="patient"))
+        with open_admitted(self.home) as index:
+            assert _profiles(index, "FROM profile") == _profiles(index, PROFILES.format(people="patient"))
         assert self.versions == sorted(self.versions)
 
 

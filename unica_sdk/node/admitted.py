@@ -1,8 +1,8 @@
 """The index as consent leaves it: everything that answers, freezes or trains reads through here.
 
-A view of one published version at one revision of the consent registry. Under the names `patient`, `instance`
-and `clinical` it shows only what people allow, so that no query can forget to ask. A person whose datasets
-differ in what they admit is counted by the admitted ones alone.
+A view of one published version at one revision of the consent registry. Under the names `patient`, `profile`,
+`instance` and `clinical` it shows only what people allow, so that no query can forget to ask. A person whose
+datasets differ in what they admit is counted by the admitted ones alone.
 
 Its version is the published version plus the registry's revision. Both only ever grow, so each change of
 either gives a version that was never there before, and a withdrawal is a new version at once.
@@ -21,7 +21,7 @@ import duckdb
 from unica_sdk.errors import DataError, Unavailable
 from unica_sdk.node.consent import Consent, ConsentRegistry, Mode, rotating
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import PATIENTS, DatasetInfo, Index, current_version
+from unica_sdk.node.index import PATIENTS, PROFILES, DatasetInfo, Index, current_version
 
 _ATTEMPTS = 20
 """How often an index is opened that is replaced while it is."""
@@ -43,7 +43,7 @@ CREATE OR REPLACE TEMP VIEW {table} AS
 SELECT * FROM {base}.{table} AS r
 WHERE NOT EXISTS (SELECT 1 FROM withheld AS w WHERE w.patient = r.patient AND w.dataset = r.dataset)
 """
-_ROWS_OF_SOME = _ROWS + " AND r.patient IN (SELECT patient FROM in_part)"
+_OF_SOME = " AND r.patient IN (SELECT patient FROM in_part)"
 _CLOSED = """
 CREATE TEMP TABLE closed AS
 SELECT rowid AS place FROM {base}.patient WHERE patient IN (SELECT patient FROM withheld)
@@ -53,7 +53,16 @@ CREATE TEMP VIEW patient AS
 SELECT * FROM {base}.patient AS r WHERE r.rowid NOT IN (SELECT place FROM closed)
 UNION ALL BY NAME SELECT * FROM partly
 """
-_PARTLY = f"CREATE TEMP TABLE partly AS {PATIENTS}"  # noqa: S608 - our own text
+_PARTLY = f"CREATE TEMP TABLE partly AS {PATIENTS}"
+_PROFILES = """
+CREATE TEMP VIEW profile AS
+SELECT * EXCLUDE (people), sum(people) AS people FROM (
+    SELECT * FROM {base}.profile
+    UNION ALL BY NAME SELECT * REPLACE (-people AS people) FROM ({shut})
+    UNION ALL BY NAME {partly}
+) GROUP BY ALL HAVING sum(people) > 0
+"""
+"""What was published, less the people who are closed: of a million, a few have withdrawn."""
 
 
 class AdmittedIndex(Index):
@@ -113,6 +122,16 @@ class AdmittedIndex(Index):
         )
         return int(number)
 
+    def settle(self) -> None:
+        """Work out what counts run on, once for the many counts that come.
+
+        Raises:
+            DataError: the index cannot be read.
+        """
+        if self._restricted:
+            self.rows("CREATE TEMP TABLE settled AS FROM profile")
+            self.rows("CREATE OR REPLACE TEMP VIEW profile AS FROM settled")
+
     def _withhold(self, consent: Consent) -> None:
         connection = self._connection
         datasets = [str(name) for (name,) in connection.execute("SELECT name FROM dataset").fetchall()]
@@ -140,14 +159,19 @@ class AdmittedIndex(Index):
         # What hangs on the content, such as prepared images, hangs on who is in it.
         self.content = "sha256:" + hashlib.sha256(f"{self.content} {digest}".encode()).hexdigest()
         connection.execute(_IN_PART.format(base=self._base))
-        for rows in (_ROWS_OF_SOME, _ROWS):
-            for table in ("instance", "clinical"):
-                connection.execute(rows.format(base=self._base, table=table))
-            if rows is _ROWS_OF_SOME:
-                # Few people, so that nobody has to be put together anew for whom nothing changed.
-                connection.execute(_PARTLY, {"datasets": datasets})
-        connection.execute(_CLOSED.format(base=self._base))
-        connection.execute(_PEOPLE.format(base=self._base))
+        self._show_rows(_ROWS + _OF_SOME)
+        # Few people, so that nobody has to be put together anew for whom nothing changed.
+        connection.execute(_PARTLY, {"datasets": datasets})
+        self._show_rows(_ROWS)
+        for people in (_CLOSED, _PEOPLE):
+            connection.execute(people.format(base=self._base))
+        shut = f"(FROM {self._base}.patient WHERE rowid IN (SELECT place FROM closed))"  # noqa: S608
+        counted = {"shut": PROFILES.format(people=shut), "partly": PROFILES.format(people="partly")}
+        connection.execute(_PROFILES.format(base=self._base, **counted))
+
+    def _show_rows(self, rows: str) -> None:
+        for table in ("instance", "clinical"):
+            self._connection.execute(rows.format(base=self._base, table=table))
 
 
 def open_admitted(home: NodeHome) -> AdmittedIndex:
@@ -208,6 +232,7 @@ class AdmittedViews:
             kept.close()
             self._index = None
         self._index = open_admitted(self._home)
+        self._index.settle()
         return self._index
 
 

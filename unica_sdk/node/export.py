@@ -19,8 +19,8 @@ from typing import Final
 import duckdb
 
 from unica_sdk.errors import ConfigurationError, DataError
+from unica_sdk.files import private_folder, sync
 from unica_sdk.node.admitted import AdmittedIndex, open_admitted
-from unica_sdk.node.files import private_folder, sync_file, sync_folder
 from unica_sdk.node.home import NodeHome
 
 QUERIES: Final[Mapping[str, str]] = MappingProxyType(
@@ -54,7 +54,7 @@ def export_parquet(home: NodeHome, folder: Path) -> tuple[Path, ...]:
         try:
             private_folder(folder)
             found = tuple(_write(index, folder, name, sql) for name, sql in QUERIES.items())
-            sync_folder(folder)
+            sync(folder)
         except (OSError, duckdb.Error) as err:
             raise DataError("The export cannot be written.", where=str(folder), hint=str(err)[:200]) from err
     return found
@@ -78,7 +78,7 @@ def _write(index: AdmittedIndex, folder: Path, name: str, sql: str) -> Path:
             copy = "COPY carried TO $path (FORMAT parquet, COMPRESSION zstd)"
             connection.execute(copy, {"path": str(aside)})
         aside.chmod(0o600)
-        sync_file(aside)
+        sync(aside)
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)

@@ -5,8 +5,9 @@
 
 An ingest copies the current version aside, changes the copy, flushes it and renames CURRENT over the old one:
 a reader has the old version or the new one, and a process that is killed at any moment leaves the old one.
-Tables: `instance` (one row per image), `clinical`, `dataset`, `patient` (one row per person, which is what
-counts run on), `meta`. Identifiers in all of them are the site's pseudonyms.
+Tables: `instance` (one row per image), `clinical`, `dataset`, `patient` (one row per person), `profile` (how
+many people are alike in all that a query can ask, which is what counts run on), `meta`. Identifiers in all of
+them are the site's pseudonyms.
 """
 
 from __future__ import annotations
@@ -88,6 +89,14 @@ PATIENTS = """
 The clinical table comes before the images. Within either, values that contradict each other give NULL (sex:
 `unknown`, or what the other source says), except for the age: that is the lowest, because people are imaged
 more than once.
+"""
+
+
+PROFILES = "SELECT * EXCLUDE (patient), count(*) AS people FROM {people} GROUP BY ALL"
+"""One row for each combination of values that people have, and how many have it.
+
+There are some ten thousand, whether of a hundred thousand people or of millions, and a count is a sum over
+them: it takes as long for one person as for all.
 """
 
 
@@ -378,6 +387,7 @@ def _finish(connection: duckdb.DuckDBPyConnection, *, version: int, content: str
     connection.execute(
         f"CREATE OR REPLACE TABLE patient AS {PATIENTS} ORDER BY patient", {"datasets": datasets}
     )
+    connection.execute("CREATE OR REPLACE TABLE profile AS " + PROFILES.format(people="patient"))
     connection.execute(
         "CREATE OR REPLACE TABLE meta (version INTEGER, content VARCHAR, created VARCHAR, tables INTEGER)"
     )

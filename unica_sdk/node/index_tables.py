@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-SCHEMA = 4
+SCHEMA = 5
 """Raised when the tables change: an index of another schema is built anew, from the folders it came from."""
 
 
