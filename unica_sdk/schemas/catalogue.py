@@ -8,6 +8,7 @@ from pydantic import Field
 
 from unica_sdk.schemas.cohort import AgeRange, CountAnswer
 from unica_sdk.schemas.contract import Contract, Moment, Name, Names
+from unica_sdk.schemas.policy import SitePolicy
 
 
 class AccessMode(StrEnum):
@@ -18,27 +19,44 @@ class AccessMode(StrEnum):
 
 
 class DatasetRecord(Contract):
-    """One dataset as its site describes it. Every number passed the site's disclosure decision."""
+    """One dataset as its site describes it. Every number passed the site's disclosure decision.
+
+    `tier` is EUCAIM's (1 to 3), `missing` says what the next one asks for besides. `variables` are the fields
+    of the clinical data that enough people have. Words of the vocabulary stand in `modalities`, `body_parts`,
+    `conditions` and `sexes`; a value stands there only where enough people have it.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$")
     site: Name
     title: str
     description: str
+    keywords: Names = ()
+    publisher: str = ""
+    country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+    contact: str = ""
+    provenance: str = ""
+    collection_method: str = ""
+    legal_basis: str = ""
     synthetic: bool
     patients: CountAnswer
     studies: CountAnswer
     modalities: Names
     body_parts: Names
     manufacturers: Names
+    conditions: Names = ()
+    sexes: Names = ()
+    variables: Names = ()
     ages: AgeRange | None
     access: AccessMode = AccessMode.IN_SITU_PROCESSING
+    tier: int = Field(default=1, ge=1, le=3)
+    missing: tuple[str, ...] = ()
     vocabulary: str
     index_version: int
     issued: Moment
 
 
 class NodeStatus(Contract):
-    """A site as the network sees it."""
+    """A site as the network sees it; `policy` is what it last said that it insists on."""
 
     site: Name
     name: str
@@ -46,6 +64,7 @@ class NodeStatus(Contract):
     online: bool
     last_seen: Moment | None
     datasets: tuple[str, ...] = ()
+    policy: SitePolicy | None = None
 
 
 class NodeEnrolment(Contract):

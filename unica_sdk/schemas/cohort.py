@@ -109,7 +109,7 @@ CRITERIA = (*VALUE_FIELDS, "age")
 
 
 class Released(Contract):
-    """A protected number of people, with the interval that holds the true one."""
+    """A protected number of people, with the interval that holds the true one 95 times in 100."""
 
     status: Literal["released"] = "released"
     site: Name
@@ -156,9 +156,53 @@ CountAnswer = Annotated[
 ]
 
 
+Facet = Literal["sex", "age", "diagnosis", "outcome", "modality", "body_part", "manufacturer"]
+"""What a breakdown may be by; age in decades."""
+
+Facets = Annotated[tuple[Facet, ...], Field(min_length=1, max_length=2), AfterValidator(sorted_unique)]
+"""One or two different facets, in canonical order."""
+
+
+class Cell(Contract):
+    """One cell of a site's breakdown: a value of each facet, in the facets' order, and the protected number.
+
+    An age is a decade written `50-59`.
+    """
+
+    values: tuple[str, ...] = Field(min_length=1, max_length=2)
+    count: Released | Suppressed
+
+
+class SiteBreakdown(Contract):
+    """What one site answered to a breakdown."""
+
+    count: CountAnswer
+    cells: tuple[Cell, ...] = ()
+
+
+class TotalCell(Contract):
+    """One cell over all sites that answered; `upper` is None where one did not."""
+
+    values: tuple[str, ...]
+    lower: int
+    upper: int | None
+
+
+class BreakdownResult(Contract):
+    """What the sites answered to a breakdown, and the cells added up over them."""
+
+    query: CohortQuery
+    by: Facets
+    sites: tuple[SiteBreakdown, ...]
+    cells: tuple[TotalCell, ...]
+    left: dict[Name, int] = Field(default_factory=dict)
+
+
 class CountResult(Contract):
     """What the sites answered, and the range that holds the total.
 
+    Each site's interval holds its number 95 times in 100, so the sum of the bounds holds the total at least
+    as often where there are several. `left` is what is left of the asker's budget at each site that said so.
     `upper` is None where a site did not answer: its people cannot be bounded.
 
     Example:
@@ -174,9 +218,12 @@ class CountResult(Contract):
     answers: tuple[CountAnswer, ...]
     lower: int
     upper: int | None
+    left: dict[Name, int] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, query: CohortQuery, answers: list[CountAnswer]) -> CountResult:
+    def of(
+        cls, query: CohortQuery, answers: list[CountAnswer], *, left: Mapping[str, int] | None = None
+    ) -> CountResult:
         """Add the answers up."""
         ordered = tuple(sorted(answers, key=lambda answer: answer.site))
         lower = sum(a.low for a in ordered if isinstance(a, Released))
@@ -186,7 +233,8 @@ class CountResult(Contract):
             for a in ordered
             if isinstance(a, Released | Suppressed)
         )
-        return cls(query=query, answers=ordered, lower=lower, upper=upper if known else None)
+        upper = upper if known else None
+        return cls(query=query, answers=ordered, lower=lower, upper=upper, left=dict(left or {}))
 
 
 class Snapshot(Contract):
@@ -253,16 +301,22 @@ def unknown_criteria(raw: Mapping[str, Any]) -> tuple[str, ...]:
 __all__ = [
     "CRITERIA",
     "AgeRange",
+    "BreakdownResult",
+    "Cell",
     "CohortQuery",
     "CountAnswer",
     "CountResult",
+    "Facet",
+    "Facets",
     "FrozenCohort",
     "Names",
     "Offline",
     "Refused",
     "Released",
+    "SiteBreakdown",
     "Snapshot",
     "Suppressed",
+    "TotalCell",
     "Unsupported",
     "unknown_criteria",
 ]
