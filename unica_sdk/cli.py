@@ -33,9 +33,12 @@ permit = typer.Typer(no_args_is_help=True, help="The data steward: keys and sign
 audit = typer.Typer(no_args_is_help=True, help="The hash-chained audit.")
 consent = typer.Typer(no_args_is_help=True, help="What people and datasets say about consent.")
 key = typer.Typer(no_args_is_help=True, help="The site key, on which every pseudonym hangs.")
+vocabulary = typer.Typer(no_args_is_help=True, help="The shared words for what is in the data.")
 node.add_typer(consent, name="consent")
 node.add_typer(key, name="key")
-for name, group in (("node", node), ("hub", hub), ("permit", permit), ("audit", audit)):
+for name, group in (
+    ("node", node), ("hub", hub), ("permit", permit), ("audit", audit), ("vocabulary", vocabulary),
+):  # fmt: skip
     app.add_typer(group, name=name)
 
 State = Annotated[
@@ -388,6 +391,38 @@ def node_run(
 
     folder = home.expanduser().resolve()
     raise typer.Exit(run_node_process(folder, gateway=gateway, engine=engine, certificate=certificate))
+
+
+# -- the vocabulary
+
+
+@vocabulary.command("list")
+def vocabulary_list(
+    field: Annotated[str | None, typer.Argument(help="Only this field, for example `modality`.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the vocabulary: words, their meaning and their public codes; what has none is local."""
+    from unica_sdk.environment import vocabularies
+
+    vocabularies.show(field, as_json=as_json)
+
+
+@vocabulary.command("doctor")
+def vocabulary_doctor(
+    node: Annotated[Path | None, typer.Option("--node", help="A node's folder.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--list", help="Another system's list: CSV or JSON with key, code, label.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a node's words, or another system's list, with the vocabulary. Exit code 1 where they differ.
+
+    It says what is missing, renamed, doubled, or stands under another field's key.
+    """
+    from unica_sdk.environment import vocabularies
+
+    home = node.expanduser().resolve() if node else None
+    raise typer.Exit(1 if vocabularies.examine(node=home, file=file, as_json=as_json) else 0)
 
 
 # -- the hub's operator, the steward, the auditor

@@ -9,10 +9,10 @@ from unica_sdk.schemas import vocabulary
 OTHER: Final = "OT"
 """The modality of images whose own is outside the vocabulary: they are counted, never dropped."""
 
-BODY_PARTS: Final = {"BREAST": "breast", "CHEST": "lung", "LUNG": "lung", "PROSTATE": "prostate"}
+BODY_PARTS: Final = vocabulary.dicom_words("body_part")
 """Body Part Examined (DICOM PS3.16 annex L) to the vocabulary."""
 
-SEXES: Final = {"F": "female", "M": "male", "O": "unknown"}
+SEXES: Final = vocabulary.dicom_words("sex")
 """Patient's Sex (DICOM PS3.3 C.7.1.1) to the vocabulary."""
 
 LATERALITIES: Final = frozenset({"R", "L", "U", "B"})

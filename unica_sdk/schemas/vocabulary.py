@@ -1,12 +1,16 @@
 """The shared vocabulary: every concept that a query, a table or a record may name.
 
-Codes: EUCAIM hyper-ontology, SNOMED CT (DICOM PS3.16 CID 6000 for breast density, HL7's value sets for the
-BI-RADS categories), RadLex, ICD-O-3 for topography, DICOM (PS3.3 C.7.3.1.1.1 for modalities). A concept
-without a public code is local to UNICA and says so.
+The table is `vocabulary.tsv` beside this file: codes of EUCAIM's hyper-ontology, SNOMED CT, RadLex, DICOM,
+ICD-O-3, the NCI Thesaurus and the Data Privacy Vocabulary where they are known, and the source of each line.
+`vocabulary_keys.tsv` has what public vocabularies call the fields themselves. A concept or field without a
+public code is local to UNICA and says so.
 """
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
 from typing import Literal, get_args
 
 from unica_sdk.errors import UnknownTerm
@@ -18,6 +22,7 @@ Field = Literal[
     "outcome",
     "modality",
     "body_part",
+    "manufacturer",
     "population",
     "topography",
     "birads",
@@ -29,13 +34,33 @@ Field = Literal[
     "ct",
     "cn",
     "cm",
+    "collection_method",
+    "legal_basis",
+    "tier",
 ]
 FIELDS: tuple[Field, ...] = get_args(Field)
 """The fields whose values are concepts of this table."""
 
+VERSION = "2027.01"
+"""Raised with every change of the table: an index and a record say which one they were made with."""
+
+SYSTEMS: Mapping[str, str] = {
+    "eucaim": "eucaim",
+    "sct": "snomed",
+    "radlex": "radlex",
+    "dicom": "dicom",
+    "icdo3": "icdo3",
+    "ncit": "ncit",
+    "dpv": "dpv",
+}
+"""The short name of each public vocabulary, as codes are written, to the column it stands in."""
+
 
 class Concept(Contract):
-    """One concept: the word people type, its label, and its codes where they are known."""
+    """One concept: the word people type, its label, and its codes where they are known.
+
+    `also` are codes (`system|code`) in use elsewhere for the same concept: understood, never written.
+    """
 
     field: Field
     term: str
@@ -43,7 +68,12 @@ class Concept(Contract):
     eucaim: str | None = None
     snomed: str | None = None
     radlex: str | None = None
+    dicom: str | None = None
     icdo3: str | None = None
+    ncit: str | None = None
+    dpv: str | None = None
+    also: tuple[str, ...] = ()
+    source: str = "local"
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -51,9 +81,9 @@ class Concept(Contract):
 
         Example:
             >>> concept("diagnosis", "lung_cancer").codes
-            ('sct|363358000',)
+            ('eucaim|CLIN1000065', 'sct|363358000', 'ncit|C7377')
         """
-        known = {"eucaim": self.eucaim, "sct": self.snomed, "radlex": self.radlex, "icdo3": self.icdo3}
+        known = {system: getattr(self, column) for system, column in SYSTEMS.items()}
         return tuple(f"{system}|{code}" for system, code in known.items() if code)
 
     @property
@@ -62,113 +92,64 @@ class Concept(Contract):
         return not self.codes
 
 
-VERSION = "2026.12"
+class Key(Contract):
+    """A field: what it is called here, and its code (`system|code`) in a public vocabulary if there is one.
 
-FIELD_CODES: dict[Field, str] = {
-    "sex": "sct|263495000",
-    "diagnosis": "sct|439401001",
-    "modality": "radlex|RID10311",
-    "body_part": "sct|123037004",
-    "density": "eucaim|CLIN1052158",
-    "birads": "eucaim|IMG1005459",
-    "pirads": "eucaim|IMG1005457",
-    "gleason": "eucaim|CLIN1037294",
-    "isup": "eucaim|CLIN1037300",
-    "ct": "eucaim|CLIN1033379",
-    "cn": "eucaim|CLIN1033358",
-    "cm": "eucaim|CLIN1033341",
-}
+    `broadest` is the concept of EUCAIM's hyper-ontology that all values of the field lie under.
+    """
+
+    field: str
+    label: str
+    key: str | None = None
+    broadest: str | None = None
+    also: tuple[str, ...] = ()
+    source: str = "local"
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Every code by which a list may mean this field."""
+        broadest = (f"eucaim|{self.broadest}",) if self.broadest else ()
+        return (*((self.key,) if self.key else ()), *broadest, *self.also)
+
+
+def _lines(name: str) -> Iterator[dict[str, object]]:
+    text = files("unica_sdk.schemas").joinpath(name).read_text(encoding="utf-8")
+    rows = (line for line in text.splitlines() if line and not line.startswith("#"))
+    for row in csv.DictReader(rows, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True):
+        filled: dict[str, object] = {column: value for column, value in row.items() if value}
+        yield {**filled, "also": tuple(row["also"].split())}
+
+
+CONCEPTS: tuple[Concept, ...] = tuple(Concept.model_validate(line) for line in _lines("vocabulary.tsv"))
+"""The whole table, in its order."""
+
+KEYS: tuple[Key, ...] = tuple(Key.model_validate(line) for line in _lines("vocabulary_keys.tsv"))
+"""Every field that the network names, whether its values are concepts or numbers."""
+
+FIELD_CODES: dict[Field, str] = {field: k.key for field in FIELDS for k in KEYS if k.field == field and k.key}
 """What a public vocabulary calls the field itself: EUCAIM's search keys. A field not here is local."""
-
-
-def _local(field: Field, terms: str, label: str) -> tuple[Concept, ...]:
-    return tuple(Concept(field=field, term=term, label=f"{label} {term}") for term in terms.split())
-
-
-CONCEPTS: tuple[Concept, ...] = (
-    Concept(field="sex", term="female", label="Female", eucaim="COM1001370", snomed="248152002"),
-    Concept(field="sex", term="male", label="Male", eucaim="COM1001366", snomed="248153007"),
-    Concept(field="sex", term="unknown", label="Unknown", snomed="261665006"),
-    Concept(field="diagnosis", term="breast_cancer", label="Breast cancer", snomed="254837009"),
-    Concept(field="diagnosis", term="lung_cancer", label="Lung cancer", snomed="363358000"),
-    Concept(field="diagnosis", term="prostate_cancer", label="Prostate cancer", snomed="399068003"),
-    Concept(field="diagnosis", term="none", label="No cancer diagnosed"),
-    Concept(field="outcome", term="negative", label="Negative screening", eucaim="COM1002626"),
-    Concept(field="outcome", term="screen_detected", label="Screen-detected cancer"),
-    Concept(field="outcome", term="interval_cancer", label="Interval cancer"),
-    Concept(field="modality", term="MG", label="Mammography", eucaim="IMG1000030"),
-    Concept(field="modality", term="DX", label="Digital radiography", eucaim="IMG1000028"),
-    Concept(field="modality", term="CR", label="Computed radiography", eucaim="IMG1000024"),
-    Concept(field="modality", term="CT", label="Computed tomography", radlex="RID10321"),
-    Concept(field="modality", term="MR", label="Magnetic resonance", eucaim="IMG1000022", radlex="RID10312"),
-    Concept(field="modality", term="PT", label="Positron emission tomography", radlex="RID10337"),
-    Concept(field="modality", term="US", label="Ultrasound"),
-    Concept(field="modality", term="NM", label="Nuclear medicine"),
-    Concept(field="modality", term="XA", label="X-ray angiography"),
-    Concept(field="modality", term="OT", label="Other"),
-    Concept(field="body_part", term="breast", label="Breast", snomed="76752008"),
-    Concept(field="body_part", term="lung", label="Lung", snomed="39607008"),
-    Concept(field="body_part", term="prostate", label="Prostate", snomed="41216001"),
-    Concept(field="population", term="screening", label="Invited to screening", eucaim="COM1002624"),
-    Concept(field="population", term="high_risk", label="Under surveillance for a raised risk"),
-    Concept(field="population", term="diagnostic", label="Referred with symptoms or findings"),
-    *(
-        Concept(field="topography", term=code, label=label, icdo3=code)
-        for code, label in (
-            ("C34.0", "Main bronchus"),
-            ("C34.1", "Upper lobe, lung"),
-            ("C34.2", "Middle lobe, lung"),
-            ("C34.3", "Lower lobe, lung"),
-            ("C34.8", "Overlapping lesion of lung"),
-            ("C34.9", "Lung, NOS"),
-            ("C50.0", "Nipple"),
-            ("C50.1", "Central portion of breast"),
-            ("C50.2", "Upper-inner quadrant of breast"),
-            ("C50.3", "Lower-inner quadrant of breast"),
-            ("C50.4", "Upper-outer quadrant of breast"),
-            ("C50.5", "Lower-outer quadrant of breast"),
-            ("C50.6", "Axillary tail of breast"),
-            ("C50.8", "Overlapping lesion of breast"),
-            ("C50.9", "Breast, NOS"),
-            ("C61.9", "Prostate gland"),
-        )
-    ),
-    *(
-        Concept(field="birads", term=term, label=f"BI-RADS {term}", eucaim=eucaim, snomed=snomed)
-        for term, eucaim, snomed in (
-            ("0", "IMG1005470", "397138000"),
-            ("1", "IMG1005469", "397140005"),
-            ("2", "IMG1005468", "397141009"),
-            ("3", "IMG1005466", "397143007"),
-            ("4", "IMG1005465", "397144001"),
-            ("5", "IMG1005464", "397145000"),
-            ("6", "IMG1005463", "6111000179101"),
-        )
-    ),
-    Concept(field="density", term="a", label="Almost entirely fat", snomed="129716005"),
-    Concept(field="density", term="b", label="Scattered fibroglandular densities", snomed="129717001"),
-    Concept(field="density", term="c", label="Heterogeneously dense", snomed="129718006"),
-    Concept(field="density", term="d", label="Extremely dense", snomed="129719003"),
-    *_local("lung_rads", "0 1 2 3 4A 4B 4X", "Lung-RADS"),
-    *(
-        Concept(field="pirads", term=str(n), label=f"PI-RADS {n}, of the study", eucaim=f"IMG{1005480 - n}")
-        for n in range(1, 6)
-    ),
-    *_local("gleason", "3+3 3+4 4+3 3+5 4+4 5+3 4+5 5+4 5+5", "Gleason"),
-    *_local("isup", "1 2 3 4 5", "ISUP grade group"),
-    *_local("ct", "TX T0 Tis T1 T1mi T1a T1b T1c T2 T2a T2b T2c T3 T3a T3b T4 T4a T4b T4c T4d", "Clinical"),
-    *_local("cn", "NX N0 N1 N1mi N2 N2a N2b N3 N3a N3b N3c", "Clinical"),
-    *_local("cm", "M0 M1 M1a M1b M1c", "Clinical"),
-)
 
 _TERMS: dict[str, dict[str, Concept]] = {
     field: {c.term: c for c in CONCEPTS if c.field == field} for field in FIELDS
 }
 
-_WORDS: dict[str, dict[str, Concept]] = {
-    field: {word.casefold(): c for c in known.values() for word in (c.term, *c.codes)}
-    for field, known in _TERMS.items()
-}
+
+def _words(concepts: Iterable[Concept]) -> dict[str, Concept]:
+    return {word.casefold(): c for c in concepts for word in (c.term, *c.codes, *c.also)}
+
+
+_WORDS: dict[str, dict[str, Concept]] = {field: _words(known.values()) for field, known in _TERMS.items()}
+_KEYS: dict[str, Key] = {word.casefold(): k for k in KEYS for word in (k.field, *k.codes)}
+
+
+def concepts(field: Field) -> tuple[Concept, ...]:
+    """Return the concepts of one field, in the table's order.
+
+    Example:
+        >>> [concept.label for concept in concepts("sex")]
+        ['Female', 'Male', 'Unknown']
+    """
+    return tuple(_TERMS[field].values())
 
 
 def terms(field: Field) -> tuple[str, ...]:
@@ -204,7 +185,7 @@ def concept(field: Field, term: str) -> Concept:
 def recognised(field: Field, word: str) -> Concept:
     """Return the concept that a table or record names, by its word in any case or by a public code.
 
-    A code is written `system|code`, the system being one of sct, eucaim, radlex and icdo3.
+    A code is written `system|code`, the system being one of `SYSTEMS`.
 
     Raises:
         UnknownTerm: it is neither; nothing is guessed.
@@ -217,3 +198,28 @@ def recognised(field: Field, word: str) -> Concept:
     """
     found = _WORDS[field].get(word.strip().casefold())
     return found if found is not None else concept(field, word)
+
+
+def key_named(word: str) -> Key | None:
+    """Return the field that a list means, by its name here or by a public code; None for neither.
+
+    Example:
+        >>> key_named("sct|263495000").field, key_named("modality").label
+        ('sex', 'Imaging modality')
+    """
+    return _KEYS.get(word.strip().casefold())
+
+
+def dicom_words(field: Field) -> dict[str, str]:
+    """Return the words that DICOM headers use for a field, each with its term.
+
+    Example:
+        >>> dicom_words("sex")
+        {'F': 'female', 'M': 'male', 'O': 'unknown'}
+    """
+    return {
+        code.removeprefix("dicom|"): c.term
+        for c in concepts(field)
+        for code in (*c.codes, *c.also)
+        if code.startswith("dicom|")
+    }
