@@ -25,6 +25,7 @@ PLACES = {
     "unica_sdk/federation/hub": ("hub",),
     "unica_sdk/federation": ("hub", "node", "local"),
     "unica_sdk/evaluation": ("hub", "node", "local"),
+    "unica_sdk/records": ("hub", "node", "local"),
     "unica_sdk/testing": ("local",),
     "unica_sdk/pilots/breast_screen": ("pilots", "local"),
     "unica_sdk/environment": ("hub+node+pilots",),

@@ -16,15 +16,17 @@ ZONES = {
     "files": {"errors"},
     "audit": {"errors", "schemas", "files"},
     "evaluation": {"errors", "schemas"},
+    "records": {"errors", "schemas"},
     "client": {"errors", "schemas", "evaluation", "audit", "files"},
-    "gateway": {"errors", "schemas", "evaluation", "audit", "files", "federation.ports"},
-    "node": {"errors", "schemas", "audit", "files", "federation.ports"},
+    "gateway": {"errors", "schemas", "evaluation", "records", "audit", "files", "federation.ports"},
+    "node": {"errors", "schemas", "records", "audit", "files", "federation.ports"},
     "federation": {"errors", "schemas", "evaluation", "audit", "files"},
     "pilots": {"errors", "schemas", "federation.app"},
 }
 """What each zone may import of ours besides itself; the parts that compose them are not listed."""
 
-HEAVY = ("torch", "flwr", "xarray", "pandas", "duckdb", "pydicom", "sqlalchemy", "fastapi", "matplotlib")
+HEAVY = ("torch", "flwr", "xarray", "pandas", "duckdb", "pydicom", "sqlalchemy", "fastapi", "matplotlib", "rdflib",
+         "pyshacl")  # fmt: skip
 
 
 def _imports(path: Path) -> list[str]:

@@ -20,12 +20,10 @@ from pydantic import TypeAdapter
 from unica_sdk.errors import UnicaError
 from unica_sdk.files import write_private
 from unica_sdk.node.answers import Answerer
-from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import current_version
-from unica_sdk.schemas.catalogue import DatasetRecord
+from unica_sdk.node.publishing import RecordKeeper
+from unica_sdk.schemas.catalogue import DatasetRecord, RecordProblem
 from unica_sdk.schemas.exchange import Answer, Hello, Question, Welcome
-from unica_sdk.schemas.policy import SitePolicy
 
 AUDIENCE = "unica-gateway"
 TOKEN_SECONDS = 60
@@ -62,11 +60,11 @@ class Agent:
     ) -> None:
         self.home = home
         self.answerer = Answerer(home)
+        self._records = RecordKeeper(home)
+        self._refused: tuple[RecordProblem, ...] = ()
         self._client = client
         self._hello_seconds = hello_seconds
         self._wait_seconds = wait_seconds
-        # A heartbeat every few seconds must not count the whole index each time.
-        self._record: tuple[tuple[str, int, SitePolicy], tuple[DatasetRecord, ...]] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Stay connected until `stop` is set; returns soon after, however long a request is held open."""
@@ -92,16 +90,12 @@ class Agent:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def record(self) -> tuple[DatasetRecord, ...]:
-        """Return the site's records in protected numbers, made anew for a new index, consent or policy.
+        """Return the site's good records, made anew for a new index, policy or description.
 
         Raises:
             UnicaError: the policy, the registry of consent or the index cannot be read.
         """
-        revision = ConsentRegistry.of(self.home).revision()
-        basis = (current_version(self.home.index_folder), revision, self.home.policy())
-        if self._record is None or self._record[0] != basis:
-            self._record = (basis, self.answerer.records())
-        return self._record[1]
+        return self._records.current().records
 
     def hello(self) -> Welcome:
         """Send one heartbeat and remember the head of the hub's audit.
@@ -110,11 +104,13 @@ class Agent:
             httpx.HTTPError: the gateway did not answer, or not with a welcome.
             UnicaError: the site's own records cannot be made.
         """
+        datasets = self.record()
         head, length = self.home.audit.head()
-        hello = Hello(datasets=self.record(), audit_head=head, audit_length=length)
+        hello = Hello(datasets=datasets, audit_head=head, audit_length=length)
         response = self._post("/node/v1/hello", hello.model_dump_json())
         welcome = Welcome.model_validate_json(response.content)
-        self._remember(welcome)
+        self._note_refusals(welcome.refused)
+        self._remember(welcome.model_copy(update={"refused": ()}))
         return welcome
 
     def questions(self) -> list[Question]:
@@ -180,6 +176,20 @@ class Agent:
         now = int(time.time())
         claims = {"sub": self.home.site, "aud": AUDIENCE, "iat": now, "exp": now + TOKEN_SECONDS}
         return {"Authorization": f"Bearer {jwt.encode(claims, self.home.signing_key(), algorithm='EdDSA')}"}
+
+    def _note_refusals(self, refused: tuple[RecordProblem, ...]) -> None:
+        """Tell audit and log once what the hub does not take; it keeps the last good record of each."""
+        if refused == self._refused:
+            return
+        for problem in refused:
+            _log.warning("The hub refused the record of %s: %s", problem.dataset, problem.text)
+        self.home.audit.append(
+            actor="gateway",
+            action="records_refused",
+            subject=self.home.site,
+            problems=[f"{problem.dataset} {problem.property}" for problem in refused],
+        )
+        self._refused = refused
 
     def _remember(self, welcome: Welcome) -> None:
         """Keep the head of the hub's audit; a hub whose audit got shorter, or other, has rewritten it."""

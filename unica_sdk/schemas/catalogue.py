@@ -18,12 +18,23 @@ class AccessMode(StrEnum):
     REMOTE_PROCESSING = "REMOTE_PROCESSING"
 
 
+class AccessBody(Contract):
+    """The health data access body that decides on access (EHDS Art. 55), where one is designated.
+
+    `contact` is an email address or a web page.
+    """
+
+    name: str = Field(min_length=1, max_length=200)
+    contact: str = Field(min_length=1, max_length=200)
+
+
 class DatasetRecord(Contract):
     """One dataset as its site describes it. Every number passed the site's disclosure decision.
 
     `tier` is EUCAIM's (1 to 3), `missing` says what the next one asks for besides. `variables` are the fields
     of the clinical data that enough people have. Words of the vocabulary stand in `modalities`, `body_parts`,
-    `conditions` and `sexes`; a value stands there only where enough people have it.
+    `conditions` and `sexes`; a value stands there only where enough people have it. `condition` is the
+    cancer that the dataset is about; `contact` an email address or a web page.
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$")
@@ -37,6 +48,8 @@ class DatasetRecord(Contract):
     provenance: str = ""
     collection_method: str = ""
     legal_basis: str = ""
+    access_body: AccessBody | None = None
+    condition: str = ""
     synthetic: bool
     patients: CountAnswer
     studies: CountAnswer
@@ -55,8 +68,23 @@ class DatasetRecord(Contract):
     issued: Moment
 
 
+class RecordProblem(Contract):
+    """What keeps a dataset's record out of the catalogue, or could be better: which property, and the fix.
+
+    `property` is the profile's, such as `dct:provenance`; what is only recommended is not `required`.
+    """
+
+    dataset: str
+    property: str
+    text: str
+    required: bool = True
+
+
 class NodeStatus(Contract):
-    """A site as the network sees it; `policy` is what it last said that it insists on."""
+    """A site as the network sees it; `policy` is what it last said that it insists on.
+
+    `problems` say which of its records the hub refused, and why; the last good one of each stays.
+    """
 
     site: Name
     name: str
@@ -65,6 +93,7 @@ class NodeStatus(Contract):
     last_seen: Moment | None
     datasets: tuple[str, ...] = ()
     policy: SitePolicy | None = None
+    problems: tuple[RecordProblem, ...] = ()
 
 
 class NodeEnrolment(Contract):

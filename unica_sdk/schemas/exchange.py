@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from unica_sdk.schemas.catalogue import DatasetRecord
+from unica_sdk.schemas.catalogue import DatasetRecord, RecordProblem
 from unica_sdk.schemas.cohort import Cell, CountAnswer, Facets, Snapshot
 from unica_sdk.schemas.contract import Contract
 from unica_sdk.schemas.policy import SitePolicy
@@ -80,7 +80,11 @@ class Hello(Contract):
 
 
 class Welcome(Contract):
-    """What the hub answers: the chain head of its own audit, for the node to remember."""
+    """What the hub answers: the chain head of its own audit, for the node to remember.
+
+    `refused` says which of the node's records the hub did not take, and why; it kept the last good ones.
+    """
 
     audit_head: str
     audit_length: int
+    refused: tuple[RecordProblem, ...] = ()
