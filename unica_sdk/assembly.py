@@ -30,6 +30,13 @@ MAMMOGRAMS = "mammograms"
 """The dataset of synthetic mammograms that every site of a demonstration has."""
 
 
+CONTACT = "nobody@unica.example"
+"""Whom to ask about demonstration data: a reserved name (RFC 2606), at which there is nobody."""
+
+DRAWN = "Drawn by the program unica_sdk.pilots.phantom: no person is behind any image. SYNTHETIC."
+"""Where the demonstration's mammograms come from."""
+
+
 def open_home(folder: Path, site: str) -> NodeHome:
     """Return the site's node, making its folder and keys where there are none."""
     from unica_sdk.node.home import NodeHome
@@ -39,6 +46,25 @@ def open_home(folder: Path, site: str) -> NodeHome:
         return NodeHome.open(folder)
     profile = PROFILES[site]
     return NodeHome.create(folder, site=site, name=profile.title, country=profile.country)
+
+
+def describe(
+    home: NodeHome, dataset: str, *, provenance: str, keywords: Iterable[str], condition: str
+) -> None:
+    """Write what people say of a dataset of the demonstration, for its record."""
+    from unica_sdk.node import about
+
+    about.say(home, None, about.About(contact=CONTACT))
+    about.say(
+        home,
+        dataset,
+        about.About(
+            keywords=tuple(keywords),
+            provenance=provenance,
+            collection_method="patient_based" if condition else "only_image",
+            condition=condition,
+        ),
+    )
 
 
 def build_apps() -> list[Bundle]:

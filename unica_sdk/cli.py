@@ -19,7 +19,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from unica_sdk.errors import ConfigurationError, UnicaError
+from unica_sdk.errors import ConfigurationError, InvalidRequest, UnicaError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -248,6 +248,9 @@ def node_ingest(
     mapping: Annotated[
         Path | None, typer.Option(help="Which column means what: `unica node template`.")
     ] = None,
+    about: Annotated[
+        Path | None, typer.Option(help="What people say of the dataset, TOML: `unica node about`.")
+    ] = None,
     synthetic: Annotated[bool, typer.Option(help="Say so in the catalogue.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine; as many as are worth it.")
@@ -270,8 +273,38 @@ def node_ingest(
     ingest_folder(
         home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
         description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, workers=workers,
-        scheduler=scheduler, reread=reread, as_json=as_json,
+        scheduler=scheduler, reread=reread, as_json=as_json, about=about,
     )  # fmt: skip
+
+
+@node.command("about")
+def node_about() -> None:
+    """Print a description to fill in: what people must say of a dataset. See `unica node ingest --about`."""
+    from unica_sdk.node.about import About, text_of
+
+    typer.echo(text_of(About()), nl=False)
+
+
+@node.command("record")
+def node_record(
+    dataset: Annotated[str | None, typer.Argument(help="Only this dataset, and its record in full.")] = None,
+    home: Annotated[Path | None, typer.Option("--home", help="The node's folder.")] = None,
+    as_json: AsJson = False,
+    jsonld: Annotated[bool, typer.Option("--jsonld", help="Print the record as JSON-LD.")] = False,
+    turtle: Annotated[bool, typer.Option("--turtle", help="Print the record as Turtle.")] = False,
+    check: Annotated[
+        Path | None, typer.Option(help="Validate this record instead, Turtle or JSON-LD.")
+    ] = None,
+) -> None:
+    """Say how the node's records stand and what to fix. Exit code 1 where one cannot be published."""
+    from unica_sdk.environment import recording
+
+    if check is not None:
+        raise typer.Exit(0 if recording.check(check) else 1)
+    if home is None:
+        raise InvalidRequest("Say which node: --home HOME, or --check FILE for a record of your own.")
+    form: recording.Form | None = "jsonld" if jsonld else "turtle" if turtle else "json" if as_json else None
+    raise typer.Exit(0 if recording.show(home.expanduser().resolve(), dataset, form=form) else 1)
 
 
 @node.command("export")

@@ -22,6 +22,12 @@ ROUTES: list[tuple[str, str, str | None, dict[str, Any] | None, int]] = [
     ("GET", "/v1/me", None, None, 200),
     ("GET", "/v1/nodes", Scope.CATALOGUE_READ, None, 200),
     ("GET", "/v1/datasets", Scope.CATALOGUE_READ, None, 200),
+    ("GET", "/v1/datasets.jsonld", Scope.CATALOGUE_READ, None, 200),
+    ("GET", "/v1/datasets.ttl", Scope.CATALOGUE_READ, None, 200),
+    ("GET", "/v1/datasets/gr/no", Scope.CATALOGUE_READ, None, 404),
+    ("GET", "/v1/datasets/gr/no.jsonld", Scope.CATALOGUE_READ, None, 404),
+    ("GET", "/v1/datasets/gr/no.ttl", Scope.CATALOGUE_READ, None, 404),
+    ("GET", "/v1/datasets/gr/no/versions", Scope.CATALOGUE_READ, None, 404),
     ("GET", "/v1/apps", Scope.CATALOGUE_READ, None, 200),
     ("POST", "/v1/counts", Scope.COHORT_COUNT, {"query": {}}, 200),
     ("GET", "/v1/permits", Scope.PERMIT_READ, None, 200),
@@ -65,7 +71,7 @@ def test_a_route_opens_to_its_own_power_only(
 
 
 def test_the_table_has_every_route(world: World) -> None:
-    paths = {path.replace("/none", "/{job_id}") for _, path, *_ in ROUTES}
+    paths = {path.replace("/none", "/{job_id}").replace("/gr/no", "/{site}/{name}") for _, path, *_ in ROUTES}
     described = world.researcher.openapi()["paths"]
     assert set(described) == paths
     assert sum(len(methods) for methods in described.values()) == len(ROUTES)
@@ -83,7 +89,7 @@ def test_nothing_of_one_face_is_reachable_through_another(world: World) -> None:
     tokens = {"researcher": "alice-token", "nodes": world.site_token("gr"), "engines": SECRET}
     own = {
         face: [
-            (method, route.path.replace("{job_id}", "none"))
+            (method, route.path.format(job_id="none", site="gr", name="no"))
             for route in walk(getattr(world, face))
             for method in sorted(route.methods)
         ]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dicom_files import write_collection
-from node_people import APP, PATIENTS, People
+from node_people import ABOUT, APP, PATIENTS, People
 
+from unica_sdk.node.about import say
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import ingest
 from unica_sdk.schemas.app import AppManifest, ImageInput, LabelInput, MetricBound, NumberParameter
@@ -27,6 +28,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory, people: People) -> NodeH
     home = NodeHome.create(folder / "gr", site="gr", name="Aegean Breast Centre", country="GR")
     home.pin(people.steward.public_key().public_bytes_raw(), people.gateway.public_key().public_bytes_raw())
     home.approve(APP)
+    say(home, None, ABOUT)
     ingest(
         home,
         images,

@@ -6,11 +6,19 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from unica_sdk.node.about import About
 from unica_sdk.schemas.permit import Permit, Purpose
 from unica_sdk.schemas.signing import SignedDocument, sign
 
 APP = "sha256:" + "a" * 64
 PATIENTS = 88
+ABOUT = About(
+    keywords=("screening",),
+    contact="data@hospital.example",
+    provenance="Drawn by a program: no person is behind any image.",
+    collection_method="patient_based",
+)
+"""What the site says of its data; without it no record is published."""
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,7 @@ def test_a_hub_that_rewrites_its_audit_is_noticed(
 ) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{serving.port}") as client:
         agent = Agent(node, client)
+        agent.record()  # which is an entry of its own
         before = node.audit.verify()
         agent.hello()
         agent.hello()

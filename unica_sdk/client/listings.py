@@ -7,6 +7,7 @@ from typing import ClassVar, Generic, TypeVar, overload
 
 from unica_sdk.client.cohorts import answer_words
 from unica_sdk.client.display import Shown, Table, joined
+from unica_sdk.client.records import RecordsByName
 from unica_sdk.client.transport import Gateway
 from unica_sdk.errors import NotFound
 from unica_sdk.schemas import vocabulary
@@ -161,8 +162,8 @@ class Permits(Listing[PermitSummary]):
         )
 
 
-class Catalogue:
-    """The federated catalogue: `search()` it."""
+class Catalogue(RecordsByName):
+    """The federated catalogue: `search()` it, or take one dataset by its id."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

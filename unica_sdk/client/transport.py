@@ -51,26 +51,34 @@ class Gateway:
         params = {key: value for key, value in query.items() if value is not None}
         return self._call("GET", path, kind, params=params)
 
+    def text(self, path: str, /, **query: Any) -> str:
+        """Read something that is a document of its own; query values of None are left out."""
+        params = {key: value for key, value in query.items() if value is not None}
+        return self._answer("GET", path, params=params).text
+
     def post(self, path: str, kind: type[T], /, body: Any = None) -> T:
         """Ask for something to be done."""
         return self._call("POST", path, kind, json=body)
 
     def _call(self, method: str, path: str, kind: type[T], **options: Any) -> T:
-        where = f"{method} {path}"
-        try:
-            response = self._client.request(method, path, **options)
-        except httpx.HTTPError as err:
-            raise Unavailable("The gateway did not answer.", where=self._where, hint=_UP) from err
-        if response.is_error:
-            raise _raised(response, where)
+        response = self._answer(method, path, **options)
         try:
             return TypeAdapter[T](kind).validate_json(response.content)
         except ValidationError as err:
             raise Unavailable(
                 "The gateway answered in a form this client does not know.",
-                where=where,
+                where=f"{method} {path}",
                 hint="Client and gateway are of different versions; update the older one.",
             ) from err
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.HTTPError as err:
+            raise Unavailable("The gateway did not answer.", where=self._where, hint=_UP) from err
+        if response.is_error:
+            raise _raised(response, f"{method} {path}")
+        return response
 
 
 def _raised(response: httpx.Response, where: str) -> UnicaError:

@@ -49,6 +49,9 @@ class DemonstrationDataset:
     title: str
     description: str
     synthetic: bool
+    provenance: str
+    keywords: tuple[str, ...]
+    condition: str = ""
 
 
 MAMMOGRAMS = DemonstrationDataset(
@@ -57,6 +60,9 @@ MAMMOGRAMS = DemonstrationDataset(
     "SYNTHETIC: mammograms drawn by a program, one a patient, 256 × 320 pixels at 16 bits. There is no "
     "person behind them; the share of cancers is far above that of a screening programme.",
     True,
+    provenance=assembly.DRAWN,
+    keywords=("breast screening", "synthetic"),
+    condition="breast_cancer",
 )
 SAMPLES = DemonstrationDataset(
     "pydicom-samples",
@@ -64,6 +70,8 @@ SAMPLES = DemonstrationDataset(
     "The real DICOM files that come with pydicom for its own tests, of many modalities and transfer "
     "syntaxes, some of them damaged on purpose.",
     False,
+    provenance="Distributed with the Python package pydicom as test files, and copied from it unchanged.",
+    keywords=("sample files", "test data"),
 )
 
 
@@ -108,6 +116,10 @@ def _data(layout: Layout, home: NodeHome, *, patients: int | None, say: Say) -> 
     """Draw the mammograms and ingest both datasets; what is drawn and published already is left as it is."""
     from unica_sdk.pilots.phantom import write_collection
 
+    for one in (MAMMOGRAMS, SAMPLES):
+        assembly.describe(
+            home, one.name, provenance=one.provenance, keywords=one.keywords, condition=one.condition
+        )
     done = layout.demonstration / f"{home.site}.json"
     known = read_json(done) or {}
     wanted = patients or known.get("patients") or PATIENTS

@@ -11,8 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from unica_sdk.environment.recording import say_problems
+from unica_sdk.node import about as abouts
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import IngestReport, ingest
+from unica_sdk.node.publishing import RecordKeeper
+from unica_sdk.records.validation import required
 
 SHOWN = 50
 """How many files in quarantine are listed in a terminal; `--json` lists all."""
@@ -34,17 +38,21 @@ def ingest_folder(
     workers: int | None = None,
     scheduler: str | None = None,
     reread: bool = False,
+    about: Path | None = None,
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
 
     Raises:
-        UnicaError: there is no such node or folder, its clinical table cannot be read, the disk is full, or
-            the cluster cannot be reached.
+        UnicaError: there is no such node or folder, its clinical table or description cannot be read, the
+            disk is full, or the cluster cannot be reached.
     """
+    node = NodeHome.open(home)
+    if about is not None:
+        abouts.keep(node, dataset, about)
     with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Reading", total=None)
         report = ingest(
-            NodeHome.open(home),
+            node,
             folder,
             dataset=dataset,
             title=title,
@@ -62,7 +70,20 @@ def ingest_folder(
         console.print_json(json.dumps(asdict(report)))
     else:
         _show(console, report)
+        _say_of_record(console, node, dataset)
     return report
+
+
+def _say_of_record(console: Console, node: NodeHome, dataset: str) -> None:
+    """Say what keeps the dataset's record out of the catalogue, while its data manager is looking."""
+    wanted = f"{node.site}/{dataset}"
+    bad = [p for p in required(RecordKeeper(node).current().problems) if p.dataset == wanted]
+    if bad:
+        console.print(
+            "The record cannot be published yet. Fill in `unica node about`, then ingest with --about:",
+            highlight=False,
+        )
+        say_problems(console, bad)
 
 
 def _show(console: Console, report: IngestReport) -> None:

@@ -21,7 +21,7 @@ from unica_sdk.gateway.app import HubOAuth, engine_app, node_app, researcher_app
 from unica_sdk.gateway.identity import HubIdentity
 from unica_sdk.gateway.keys import ensure_ticket_key, read_public_key
 from unica_sdk.gateway.listeners import loopback_listener, remove_socket, unix_listener
-from unica_sdk.gateway.service import Gateway
+from unica_sdk.gateway.service import PUBLISHER, Gateway
 from unica_sdk.gateway.store import Store
 from unica_sdk.schemas.contract import Contract
 
@@ -40,6 +40,7 @@ class GatewaySettings(Contract):
 
     `database` is an SQLAlchemy URL; `hub_api` the hub's own address (`http://127.0.0.1:…/hub/api`, or
     `http+unix://…`); `hub_token` the token of the hub's service `hub_client` (the OAuth client's secret).
+    `publisher` and `contact` (an email address or a web page) say in the catalogue who publishes it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,8 @@ class GatewaySettings(Contract):
     hub_api: str
     hub_token: SecretStr
     hub_client: str = "service-unica"
+    publisher: str = PUBLISHER
+    contact: str = ""
     service_prefix: str = "/services/unica/"
     hub_prefix: str = "/hub/"
 
@@ -153,6 +156,8 @@ def _opened(settings: GatewaySettings, engine: Engine) -> Iterator[Gateway]:
             ticket_key=ensure_ticket_key(settings.ticket_key),
             steward_public_key=read_public_key(settings.steward_public_key),
             engine=engine,
+            publisher=settings.publisher,
+            contact=settings.contact,
         )
         try:
             yield gateway

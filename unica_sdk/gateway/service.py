@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from unica_sdk import __version__
 from unica_sdk.audit import AuditLog
-from unica_sdk.errors import InvalidRequest, UnicaError
+from unica_sdk.errors import UnicaError
 from unica_sdk.federation.ports import Engine
 from unica_sdk.gateway.bell import Bell
 from unica_sdk.gateway.cohorts import CohortDesk, check_sites_known
 from unica_sdk.gateway.jobs import JobDesk
 from unica_sdk.gateway.permits import PermitBook
+from unica_sdk.gateway.records import RecordDesk, check_ownership
 from unica_sdk.gateway.store import SiteRow, Store
-from unica_sdk.gateway.switchboard import Switchboard, check_count
+from unica_sdk.gateway.switchboard import Switchboard
 from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.app import App
 from unica_sdk.schemas.catalogue import DatasetRecord, Indicators, NodeEnrolment, NodeStatus
@@ -35,6 +36,9 @@ _log = logging.getLogger(__name__)
 GOAL_CASES = 100_000
 """The cases the project has promised."""
 
+PUBLISHER: Final = "The operator of this UNICA hub"
+"""Who publishes the catalogue, where the hub's settings name nobody."""
+
 ISOLATION: Final = "none"
 """How kernels are isolated: not at all, until the sandboxes are built, and every page says so."""
 
@@ -44,7 +48,7 @@ def _utc_now() -> datetime:
 
 
 class Gateway:
-    """Everything the gateway does. Counts and freezes are in `cohorts`, jobs in `jobs`.
+    """Everything the gateway does: records in `records`, counts and freezes in `cohorts`, jobs in `jobs`.
 
     Bound to no event loop: its coroutines may run in any one, its other methods in any thread.
     """
@@ -62,6 +66,8 @@ class Gateway:
         freeze_seconds: float = 30.0,
         presence_seconds: float = 25.0,
         resend_seconds: float = 5.0,
+        publisher: str = PUBLISHER,
+        contact: str = "",
     ) -> None:
         self._store = store
         self._audit = audit
@@ -71,6 +77,7 @@ class Gateway:
             self._bell, presence_seconds=presence_seconds, resend_seconds=resend_seconds
         )
         self._permits = PermitBook(store, steward_public_key=steward_public_key, clock=clock)
+        self.records = RecordDesk(store, audit=audit, clock=clock, publisher=publisher, contact=contact)
         self.cohorts = CohortDesk(
             store,
             audit=audit,
@@ -195,7 +202,7 @@ class Gateway:
         Raises:
             InvalidRequest: a record of another site, or one listed twice.
         """
-        _check_records(site, hello.datasets)
+        check_ownership(site, hello.datasets)
         row = self._store.site(site)
         if not self.switchboard.online(site):
             self._audit.append(actor=site, action="site.connected", subject=site)
@@ -207,17 +214,13 @@ class Gateway:
                 was=[row.audit_head, row.audit_length],
                 now=[hello.audit_head, hello.audit_length],
             )
-        if self._store.differs(site, hello.datasets):
-            self._audit.append(
-                actor=site, action="site.records", subject=site, datasets=[r.id for r in hello.datasets]
-            )
-            self._store.put_records(site, hello.datasets, at=self._clock())
+        refused = self.records.take(site, hello.datasets)
         self.switchboard.see(site)
         self._store.heard_from(
             site, at=self._clock(), audit_head=hello.audit_head, audit_length=hello.audit_length
         )
         head, length = self._audit.head()
-        return Welcome(audit_head=head, audit_length=length)
+        return Welcome(audit_head=head, audit_length=length, refused=refused)
 
     def enrolment(self, site: str) -> NodeEnrolment:
         """Return how a site is enrolled.
@@ -256,23 +259,13 @@ class Gateway:
             online=self.switchboard.online(site),
             last_seen=self.switchboard.last_seen(site) or row.last_seen,
             datasets=datasets,
+            problems=self.records.problems(site),
         )
 
 
 def _searchable(record: DatasetRecord) -> str:
     words = (record.id, record.title, record.description, *record.body_parts, *record.modalities)
     return " ".join((*words, *record.manufacturers)).casefold()
-
-
-def _check_records(site: str, records: tuple[DatasetRecord, ...]) -> None:
-    for number, record in enumerate(records):
-        where = f"datasets.{number}"
-        if record.site != site or not record.id.startswith(f"{site}/"):
-            raise InvalidRequest("A site describes its own datasets only.", where=where)
-        check_count(record.patients, site, where=f"{where}.patients")
-        check_count(record.studies, site, where=f"{where}.studies")
-    if len({record.id for record in records}) != len(records):
-        raise InvalidRequest("A dataset is described twice.", where="datasets")
 
 
 def _audit_went_back(row: SiteRow, hello: Hello) -> bool:

@@ -14,7 +14,7 @@ from unica_sdk.gateway import tables
 from unica_sdk.gateway.database import Database
 from unica_sdk.gateway.job_store import JobStore
 from unica_sdk.schemas.app import App
-from unica_sdk.schemas.catalogue import DatasetRecord, NodeEnrolment
+from unica_sdk.schemas.catalogue import DatasetRecord, NodeEnrolment, RecordVersion
 from unica_sdk.schemas.cohort import FrozenCohort
 from unica_sdk.schemas.contract import canonical_json, sha256
 from unica_sdk.schemas.permit import Permit
@@ -107,10 +107,40 @@ class Store:
             ).all()
         return tuple(DatasetRecord.model_validate_json(document) for document in found)
 
+    def versions(self, dataset: str) -> tuple[RecordVersion, ...]:
+        """Return every version of a dataset's record, the newest first; none of an unknown dataset."""
+        table = tables.dataset
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(table).where(table.c.id == dataset).order_by(table.c.sequence.desc())
+            ).all()
+        return tuple(
+            RecordVersion(
+                version=row.sequence,
+                received=datetime.fromtimestamp(row.received, UTC),
+                current=row.current,
+                record=DatasetRecord.model_validate_json(row.document),
+            )
+            for row in rows
+        )
+
+    def record(self, dataset: str) -> DatasetRecord | None:
+        """Return the current record of one dataset; None where there is none."""
+        table = tables.dataset
+        with self._database.read() as connection:
+            found = connection.scalar(select(table.c.document).where(table.c.id == dataset, table.c.current))
+        return DatasetRecord.model_validate_json(found) if found is not None else None
+
+    def unknown(self, site: str, records: tuple[DatasetRecord, ...]) -> tuple[DatasetRecord, ...]:
+        """Return those of a site's records that say something else than the current ones."""
+        with self._database.read() as connection:
+            known = _current_digests(connection, site)
+        return tuple(record for record in records if known.get(record.id) != substance(record))
+
     def differs(self, site: str, records: tuple[DatasetRecord, ...]) -> bool:
         """Whether a site describes its datasets otherwise than before (a new date alone is no difference)."""
         with self._database.read() as connection:
-            return _current_digests(connection, site) != {r.id: _substance(r) for r in records}
+            return _current_digests(connection, site) != {r.id: substance(r) for r in records}
 
     def put_records(self, site: str, records: tuple[DatasetRecord, ...], *, at: datetime) -> None:
         """Make these a site's current records; earlier versions are kept."""
@@ -118,7 +148,7 @@ class Store:
             known = _current_digests(connection, site)
             table = tables.dataset
             for record in records:
-                if known.pop(record.id, None) != _substance(record):
+                if known.pop(record.id, None) != substance(record):
                     _new_version(connection, record, at=at)
             for gone in known:
                 connection.execute(update(table).where(table.c.id == gone).values(current=False))
@@ -251,7 +281,8 @@ def _site_row(row: Any) -> SiteRow:
     )
 
 
-def _substance(record: DatasetRecord) -> str:
+def substance(record: DatasetRecord) -> str:
+    """Return the digest of what a record says, its date aside."""
     return sha256(canonical_json(record.model_dump(mode="json", exclude={"issued"})))
 
 
@@ -273,7 +304,7 @@ def _new_version(connection: Connection, record: DatasetRecord, *, at: datetime)
             sequence=last + 1,
             site=record.site,
             current=True,
-            digest=_substance(record),
+            digest=substance(record),
             document=record.model_dump_json(),
             received=at.timestamp(),
         )

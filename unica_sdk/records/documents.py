@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unica_sdk.errors import InvalidRequest
 from unica_sdk.records import namespaces
 
 if TYPE_CHECKING:
     from rdflib import Graph
+
+Form = Literal["jsonld", "turtle"]
 
 MAX_BYTES = 16 * 1024 * 1024
 """The longest document that is read."""
@@ -29,24 +33,48 @@ def to_turtle(graph: Graph) -> str:
     return graph.serialize(format="turtle")
 
 
+def stream(graphs: Iterable[Graph], form: Form) -> Iterator[str]:
+    """Yield one document of many graphs, piece by piece, so that a large catalogue is never whole in memory.
+
+    No two of the graphs may speak of one subject.
+    """
+    if form == "turtle":
+        yield from map(to_turtle, graphs)
+        return
+    yield json.dumps({"@context": dict(namespaces.PREFIXES)})[:-1] + ', "@graph": ['
+    lead = ""
+    for graph in graphs:
+        for node in to_jsonld(graph)["@graph"]:
+            yield lead + json.dumps(node, ensure_ascii=False)
+            lead = ",\n"
+    yield "]}"
+
+
 def from_jsonld(document: str | dict[str, Any]) -> Graph:
     """Read JSON-LD whose context is inside.
 
     Raises:
         InvalidRequest: it is too long or no JSON-LD, or wants something to be fetched.
     """
+    from rdflib import Graph
+    from rdflib.plugins.parsers.jsonld import to_rdf
+
     text = document if isinstance(document, str) else json.dumps(document)
     _check_length(text)
-    try:
-        if _wants_fetching(json.loads(text)):
+    with _refused_as("JSON-LD"):
+        data = json.loads(text)
+        if _wants_fetching(data):
             raise InvalidRequest(
                 "The JSON-LD has a context elsewhere; nothing is fetched.",
                 where="@context",
                 hint="Put the context into the document.",
             )
-    except ValueError as err:
-        raise InvalidRequest("This is not JSON.", hint=str(err)) from err
-    return _parsed(text, "json-ld")
+        # A record is one graph without a name: in a store without names the parser makes none.
+        read = to_rdf(data, Graph(store="SimpleMemory"))
+    graph = Graph()
+    for triple in read:
+        graph.add(triple)
+    return graph
 
 
 def from_turtle(text: str) -> Graph:
@@ -55,15 +83,19 @@ def from_turtle(text: str) -> Graph:
     Raises:
         InvalidRequest: it is too long, or no Turtle.
     """
-    _check_length(text)
-    return _parsed(text, "turtle")
-
-
-def _parsed(text: str, form: str) -> Graph:
     from rdflib import Graph
 
+    _check_length(text)
+    with _refused_as("Turtle"):
+        return Graph().parse(data=text, format="turtle")
+
+
+@contextmanager
+def _refused_as(form: str) -> Iterator[None]:
     try:
-        return Graph().parse(data=text, format=form)
+        yield
+    except InvalidRequest:
+        raise
     except Exception as err:
         # rdflib's parsers raise what they like, and this document is somebody else's.
         hint = next(iter(str(err).splitlines()), "")[:200]

@@ -60,24 +60,34 @@ def dataset_graph(record: DatasetRecord) -> Graph:
         ...     predicate=term("healthdcatap:numberOfUniqueIndividuals"))]
         ['49']
     """
-    graph = _empty()
-    _add_dataset(graph, record)
-    return graph
+    out = _Writer(_empty(), dataset_address(record.id))
+    out.link("rdf:type", "dcat:Dataset")
+    _identify(out, record)
+    _classify(out, record)
+    _describe_people(out, record)
+    _describe_images(out, record)
+    _describe_variables(out, record)
+    _agent(out.part("dct:publisher", "publisher"), record.publisher, record.contact)
+    if record.access_body is not None:
+        body = record.access_body
+        _agent(out.part("healthdcatap:hdab", "access-body"), body.name, body.contact)
+    _distribute(out, record)
+    return out.graph
 
 
-def catalogue_graph(
-    records: Iterable[DatasetRecord], *, publisher: str = "UNICA hub", contact: str = ""
-) -> Graph:
-    """Return a `dcat:Catalog` of these datasets, published by the hub's operator."""
+def catalogue_graph(datasets: Iterable[str], *, publisher: str, contact: str) -> Graph:
+    """Return the `dcat:Catalog` of these datasets, by their ids, published by the hub's operator.
+
+    What is said of the datasets themselves is in their own graphs, `dataset_graph`.
+    """
     out = _Writer(_empty(), namespaces.CATALOGUE)
     out.link("rdf:type", "dcat:Catalog")
     out.text("dct:title", "UNICA catalogue")
     out.text("dct:description", "Cancer-imaging datasets of the UNICA network, as their sites describe them.")
     out.address("dcatap:applicableLegislation", namespaces.EHDS)
     _agent(out.part("dct:publisher", "publisher"), publisher, contact)
-    for record in records:
-        out.address("dcat:dataset", dataset_address(record.id))
-        _add_dataset(out.graph, record)
+    for dataset in datasets:
+        out.address("dcat:dataset", dataset_address(dataset))
     return out.graph
 
 
@@ -146,21 +156,6 @@ class _Writer:
         other = _Writer(self.graph, f"{base}{'-' if '#' in base else '#'}{quote(fragment, safe='')}")
         self._add(prop, other.subject)
         return other
-
-
-def _add_dataset(graph: Graph, record: DatasetRecord) -> None:
-    out = _Writer(graph, dataset_address(record.id))
-    out.link("rdf:type", "dcat:Dataset")
-    _identify(out, record)
-    _classify(out, record)
-    _describe_people(out, record)
-    _describe_images(out, record)
-    _describe_variables(out, record)
-    _agent(out.part("dct:publisher", "publisher"), record.publisher, record.contact)
-    if record.access_body is not None:
-        body = record.access_body
-        _agent(out.part("healthdcatap:hdab", "access-body"), body.name, body.contact)
-    _distribute(out, record)
 
 
 def _identify(out: _Writer, record: DatasetRecord) -> None:

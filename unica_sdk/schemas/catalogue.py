@@ -11,6 +11,10 @@ from unica_sdk.schemas.contract import Contract, Moment, Name, Names
 from unica_sdk.schemas.policy import SitePolicy
 
 
+DATASET_ID = r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}"
+"""A dataset's id: its site's name and its own."""
+
+
 class AccessMode(StrEnum):
     """How data may be used, in the words of EUCAIM's access modes."""
 
@@ -37,7 +41,7 @@ class DatasetRecord(Contract):
     cancer that the dataset is about; `contact` an email address or a web page.
     """
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$")
+    id: str = Field(pattern=f"^{DATASET_ID}$")
     site: Name
     title: str
     description: str
@@ -78,6 +82,15 @@ class RecordProblem(Contract):
     property: str
     text: str
     required: bool = True
+
+
+class RecordVersion(Contract):
+    """One version of a dataset's record as the hub received it; versions count from 1."""
+
+    version: int = Field(ge=1)
+    received: Moment
+    current: bool
+    record: DatasetRecord
 
 
 class NodeStatus(Contract):

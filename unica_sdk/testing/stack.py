@@ -96,6 +96,13 @@ class LocalStack:
             self._folder / "source" / site, site=site, patients=self._patients, seed=self._seed
         )
         report(f"{site}: reading them into the index")
+        assembly.describe(
+            home,
+            assembly.MAMMOGRAMS,
+            provenance=assembly.DRAWN,
+            keywords=("breast screening", "synthetic"),
+            condition="breast_cancer",
+        )
         ingest(
             home,
             collection.dicom,

@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unica_sdk.errors import InvalidRequest, NotSignedIn, UnicaError
+from unica_sdk.errors import AccessDenied, InvalidRequest, NotSignedIn, UnicaError
 from unica_sdk.gateway.faces.failures import answer_for, install_handlers
+from unica_sdk.schemas.identity import Person
 
 T = TypeVar("T")
 
@@ -53,6 +54,26 @@ def caller(request: Request, kind: type[T]) -> T:
     if not isinstance(found, kind):
         raise NotSignedIn("Nobody is signed in.")
     return found
+
+
+def holding(scope: str) -> Callable[[Request], Person]:
+    """Return a dependency that finds the person who calls, if they have this power.
+
+    Raises:
+        AccessDenied: they do not.
+    """
+
+    def check(request: Request) -> Person:
+        person = caller(request, Person)
+        if scope not in person.scopes:
+            raise AccessDenied(
+                f"This needs the power {scope}.",
+                where=request.url.path,
+                hint="Ask the hub's operator which group has it.",
+            )
+        return person
+
+    return check
 
 
 def new_face(title: str, *, identify: Callable[[str], Awaitable[object]]) -> FastAPI:

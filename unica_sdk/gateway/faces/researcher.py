@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 
-from unica_sdk.errors import AccessDenied
-from unica_sdk.gateway.faces.guard import caller, new_face
+from unica_sdk.gateway.faces import records
+from unica_sdk.gateway.faces.guard import caller, holding, new_face
 from unica_sdk.gateway.identity import Identity
 from unica_sdk.gateway.service import Gateway
 from unica_sdk.schemas.app import App
@@ -45,6 +44,7 @@ def researcher_app(gateway: Gateway, identity: Identity) -> FastAPI:
     """
     app = new_face("UNICA gateway", identify=identity.person)
     app.state.gateway = gateway
+    app.include_router(records.router)
     app.include_router(router)
     return app
 
@@ -58,28 +58,14 @@ def _anyone(request: Request) -> Person:
     return caller(request, Person)
 
 
-def _holding(scope: str) -> Callable[[Request], Person]:
-    def check(request: Request) -> Person:
-        person = caller(request, Person)
-        if scope not in person.scopes:
-            raise AccessDenied(
-                f"This needs the power {scope}.",
-                where=request.url.path,
-                hint="Ask the hub's operator which group has it.",
-            )
-        return person
-
-    return check
-
-
 _Gateway = Annotated[Gateway, Depends(_gateway)]
 _Anyone = Annotated[Person, Depends(_anyone)]
-_CatalogueReader = Annotated[Person, Depends(_holding(Scope.CATALOGUE_READ))]
-_Counter = Annotated[Person, Depends(_holding(Scope.COHORT_COUNT))]
-_Freezer = Annotated[Person, Depends(_holding(Scope.COHORT_FREEZE))]
-_Submitter = Annotated[Person, Depends(_holding(Scope.JOB_SUBMIT))]
-_PermitReader = Annotated[Person, Depends(_holding(Scope.PERMIT_READ))]
-_Viewer = Annotated[Person, Depends(_holding(Scope.DASHBOARD_VIEW))]
+_CatalogueReader = Annotated[Person, Depends(holding(Scope.CATALOGUE_READ))]
+_Counter = Annotated[Person, Depends(holding(Scope.COHORT_COUNT))]
+_Freezer = Annotated[Person, Depends(holding(Scope.COHORT_FREEZE))]
+_Submitter = Annotated[Person, Depends(holding(Scope.JOB_SUBMIT))]
+_PermitReader = Annotated[Person, Depends(holding(Scope.PERMIT_READ))]
+_Viewer = Annotated[Person, Depends(holding(Scope.DASHBOARD_VIEW))]
 
 
 @router.get("/me")
