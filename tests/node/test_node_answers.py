@@ -208,6 +208,8 @@ def test_records_describe_each_dataset_in_protected_numbers(
     for number in range(3):
         write_dicom(tmp_path / "few" / f"{number}", patient=f"Q{number}", number=900 + number, Modality="CT")
     ingest(node, tmp_path / "few", dataset="few", title="Few", description="d", synthetic=True)
+    quiet = {"noise": 1.0, "person_budget": 1, "site_budget": 1, "rounding": 1}
+    set_policy(node, **quiet)
     few, screening = Answerer(node).records()
     assert (few.id, few.modalities, few.manufacturers, few.ages) == ("gr/few", (), (), None)
     assert isinstance(few.patients, Suppressed)
@@ -219,12 +221,13 @@ def test_records_describe_each_dataset_in_protected_numbers(
     )
     assert (screening.modalities, screening.body_parts) == (("MG",), ("breast",))
     assert isinstance(screening.patients, Released)
-    assert (screening.patients.n, screening.index_version) == (90, 2)
+    assert screening.patients.low <= 88 <= screening.patients.high
+    assert screening.index_version == 2
     # 28 people are in their forties and 20 in each decade after: what is named are decades, not ages.
     assert screening.ages == AgeRange(low=40, high=79)
-    set_policy(node, threshold=21)
+    set_policy(node, threshold=19, **quiet)
     assert Answerer(node).records()[1].ages == AgeRange(low=40, high=49)
-    set_policy(node, threshold=29)
+    set_policy(node, threshold=29, **quiet)
     assert Answerer(node).records()[1].ages is None
 
 

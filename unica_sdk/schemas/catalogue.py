@@ -10,7 +10,6 @@ from unica_sdk.schemas.cohort import AgeRange, CountAnswer
 from unica_sdk.schemas.contract import Contract, Moment, Name, Names
 from unica_sdk.schemas.policy import SitePolicy
 
-
 DATASET_ID = r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}"
 """A dataset's id: its site's name and its own."""
 
