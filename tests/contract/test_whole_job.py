@@ -9,6 +9,8 @@ from whole_environment import PATIENTS
 from unica_sdk.client.jobs import JobHandle, Result
 from unica_sdk.client.network import Network
 from unica_sdk.errors import InvalidRequest, NotFound, PermitProblem, UnknownTerm
+from unica_sdk.records import documents
+from unica_sdk.records.validation import validate
 from unica_sdk.schemas.cohort import Released, Suppressed
 from unica_sdk.schemas.job import JobState, ParticipantState
 
@@ -169,3 +171,17 @@ def test_a_cancelled_job_ends_as_cancelled(network: Network) -> None:
     cohort = network.cohort(modality="MG").freeze()
     job = network.submit("breast-screen", cohort=cohort, rounds=50, quorum=3)
     assert job.cancel().state is JobState.CANCELLED
+
+
+def test_every_record_of_the_network_is_valid_linked_data(network: Network) -> None:
+    document = network.catalogue.to_jsonld()
+    catalogue = documents.from_jsonld(document)
+    wrong = [problem for problem in validate(catalogue) if problem.required and "/" in problem.dataset]
+    assert wrong == []
+    assert documents.to_jsonld(catalogue)["@graph"] == sorted(
+        document["@graph"], key=lambda node: node["@id"]
+    )
+    assert {dataset.id for dataset in network.catalogue.search()} <= {
+        node["@id"].removeprefix("urn:unica:dataset:") for node in document["@graph"]
+    }
+    assert all(node.problems == () for node in network.nodes)
