@@ -125,6 +125,7 @@ def test_a_missing_extra_is_a_sentence_that_names_it(arguments: list[str], packa
     assert "Traceback" not in done.stderr
 
 
-def test_the_base_runs_the_client_and_shows_help() -> None:
-    done = _on_the_base("--help")
+@pytest.mark.parametrize("arguments", [["--help"], ["vocabulary", "list", "sex"]])
+def test_the_base_runs_the_client_and_shows_help_and_vocabulary(arguments: list[str]) -> None:
+    done = _on_the_base(*arguments)
     assert done.returncode == 0, done.stderr
