@@ -13,12 +13,13 @@ from unica_sdk.audit import AuditLog
 from unica_sdk.errors import InvalidRequest, UnicaError
 from unica_sdk.federation.ports import Engine
 from unica_sdk.gateway.bell import Bell
-from unica_sdk.gateway.cohorts import CohortDesk, check_sites_known
+from unica_sdk.gateway.cohorts import CohortDesk
 from unica_sdk.gateway.jobs import JobDesk
+from unica_sdk.gateway.memory import AnswerMemory
 from unica_sdk.gateway.permits import PermitBook
+from unica_sdk.gateway.search import CatalogueSearch
 from unica_sdk.gateway.store import SiteRow, Store
 from unica_sdk.gateway.switchboard import Switchboard, check_count
-from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.app import App
 from unica_sdk.schemas.catalogue import DatasetRecord, Indicators, NodeEnrolment, NodeStatus
 from unica_sdk.schemas.cohort import Released, Suppressed
@@ -26,6 +27,7 @@ from unica_sdk.schemas.exchange import Hello, Welcome
 from unica_sdk.schemas.identity import Person, Session
 from unica_sdk.schemas.job import JobEvent, JobUpdate
 from unica_sdk.schemas.permit import PermitSummary
+from unica_sdk.schemas.search import DatasetSearch, SearchPage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -76,10 +78,12 @@ class Gateway:
             audit=audit,
             permits=self._permits,
             switchboard=self.switchboard,
+            memory=AnswerMemory(),
             clock=clock,
             count_seconds=count_seconds,
             freeze_seconds=freeze_seconds,
         )
+        self._catalogue = CatalogueSearch(store)
         self.jobs = JobDesk(
             store,
             audit=audit,
@@ -131,18 +135,16 @@ class Gateway:
             UnknownTerm: a modality outside the vocabulary.
             InvalidRequest: a site that is not enrolled.
         """
-        wanted_modalities, wanted_sites = set(modalities), set(sites)
-        for modality in wanted_modalities:
-            vocabulary.concept("modality", modality)
-        check_sites_known(wanted_sites, tuple(self._store.sites()), where="site")
-        words = text.casefold().split()
-        return tuple(
-            record
-            for record in self._store.records()
-            if (not wanted_modalities or wanted_modalities & set(record.modalities))
-            and (not wanted_sites or record.site in wanted_sites)
-            and all(word in _searchable(record) for word in words)
-        )
+        return self._catalogue.all(DatasetSearch(text=text, modality=tuple(modalities), site=tuple(sites)))
+
+    def search(self, search: DatasetSearch) -> SearchPage:
+        """Return one page of the datasets that fit, best first, and on the first page the facets.
+
+        Raises:
+            UnknownTerm: a word outside the vocabulary.
+            InvalidRequest: a site that is not enrolled, or a cursor that no page gave.
+        """
+        return self._catalogue.find(search)
 
     def apps(self) -> tuple[App, ...]:
         """Return every app."""
@@ -213,8 +215,13 @@ class Gateway:
             )
             self._store.put_records(site, hello.datasets, at=self._clock())
         self.switchboard.see(site)
+        self.cohorts.heard(site, hello)
         self._store.heard_from(
-            site, at=self._clock(), audit_head=hello.audit_head, audit_length=hello.audit_length
+            site,
+            at=self._clock(),
+            audit_head=hello.audit_head,
+            audit_length=hello.audit_length,
+            policy=hello.policy,
         )
         head, length = self._audit.head()
         return Welcome(audit_head=head, audit_length=length)
@@ -238,13 +245,14 @@ class Gateway:
         return self.jobs.report(job_id, update)
 
     async def watch(self, *, every: float = 1.0) -> None:
-        """End overdue jobs, for ever; run it beside the faces."""
+        """End overdue jobs and keep the catalogue's index ready, for ever; run it beside the faces."""
         while True:
             try:
                 await asyncio.to_thread(self.jobs.sweep)
+                await asyncio.to_thread(self._catalogue.refresh)
             except UnicaError:
                 # The database is away; a watchdog that gave up here would never come back.
-                _log.exception("The watchdog could not look at the jobs")
+                _log.exception("The watchdog could not look at the jobs and the catalogue")
             await asyncio.sleep(every)
 
     def _status(self, row: SiteRow, datasets: tuple[str, ...]) -> NodeStatus:
@@ -256,12 +264,8 @@ class Gateway:
             online=self.switchboard.online(site),
             last_seen=self.switchboard.last_seen(site) or row.last_seen,
             datasets=datasets,
+            policy=row.policy,
         )
-
-
-def _searchable(record: DatasetRecord) -> str:
-    words = (record.id, record.title, record.description, *record.body_parts, *record.modalities)
-    return " ".join((*words, *record.manufacturers)).casefold()
 
 
 def _check_records(site: str, records: tuple[DatasetRecord, ...]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from starlette.responses import StreamingResponse
 
 from unica_sdk.errors import AccessDenied
 from unica_sdk.gateway.faces.guard import caller, new_face
@@ -13,11 +15,19 @@ from unica_sdk.gateway.identity import Identity
 from unica_sdk.gateway.service import Gateway
 from unica_sdk.schemas.app import App
 from unica_sdk.schemas.catalogue import DatasetRecord, Indicators, NodeStatus
-from unica_sdk.schemas.cohort import CohortQuery, CountResult, FrozenCohort
+from unica_sdk.schemas.cohort import (
+    BreakdownResult,
+    CohortQuery,
+    CountResult,
+    CountStep,
+    Facets,
+    FrozenCohort,
+)
 from unica_sdk.schemas.contract import Contract, Name
 from unica_sdk.schemas.identity import Person, Scope, Session
 from unica_sdk.schemas.job import Job, JobEvent, JobRequest
 from unica_sdk.schemas.permit import PermitSummary
+from unica_sdk.schemas.search import DatasetSearch, SearchPage
 
 MAX_WAIT = 20.0
 """The most seconds a long-poll is held."""
@@ -26,9 +36,16 @@ router = APIRouter(prefix="/v1")
 
 
 class CountRequest(Contract):
-    """How many people match?"""
+    """How many people match? On the budget of `permit`, else of my only active one, else my own."""
 
     query: CohortQuery
+    permit: Name | None = None
+
+
+class BreakdownRequest(CountRequest):
+    """How many people match, split by one or two facets?"""
+
+    by: Facets
 
 
 class FreezeRequest(Contract):
@@ -106,6 +123,14 @@ def datasets(
     return gateway.datasets(text=text, modalities=modality, sites=site)
 
 
+@router.get("/search")
+def search(
+    gateway: _Gateway, person: _CatalogueReader, query: Annotated[DatasetSearch, Query()]
+) -> SearchPage:
+    """One page of the datasets that fit, best first; a facet may be given several times."""
+    return gateway.search(query)
+
+
 @router.get("/apps")
 def apps(gateway: _Gateway, person: _CatalogueReader) -> tuple[App, ...]:
     """The apps there are."""
@@ -115,7 +140,22 @@ def apps(gateway: _Gateway, person: _CatalogueReader) -> tuple[App, ...]:
 @router.post("/counts")
 async def count(gateway: _Gateway, person: _Counter, body: CountRequest) -> CountResult:
     """How many people match, site by site."""
-    return await gateway.cohorts.count(person, body.query)
+    return await gateway.cohorts.count(person, body.query, permit=body.permit)
+
+
+@router.post("/counts/stream", response_model=CountStep)
+async def count_as_it_comes(gateway: _Gateway, person: _Counter, body: CountRequest) -> StreamingResponse:
+    """How many people match, as the sites answer: one `CountStep` a line, the last one with the result."""
+    steps = gateway.cohorts.steps(person, body.query, permit=body.permit)
+    # What is wrong with the question must be found before the answer has a status.
+    first = await anext(steps)
+    return StreamingResponse(_lines(first, steps), media_type="application/x-ndjson")
+
+
+@router.post("/breakdowns")
+async def breakdown(gateway: _Gateway, person: _Counter, body: BreakdownRequest) -> BreakdownResult:
+    """How many people match, split by one or two facets, over all sites and site by site."""
+    return await gateway.cohorts.breakdown(person, body.query, body.by, permit=body.permit)
 
 
 @router.get("/permits")
@@ -176,3 +216,14 @@ def cancel(gateway: _Gateway, person: _Submitter, job_id: Name) -> Job:
 def indicators(gateway: _Gateway, person: _Viewer) -> Indicators:
     """What a project manager sees."""
     return gateway.indicators()
+
+
+async def _lines(first: CountStep, steps: AsyncGenerator[CountStep]) -> AsyncIterator[bytes]:
+    async with aclosing(steps):
+        yield _line(first)
+        async for step in steps:
+            yield _line(step)
+
+
+def _line(step: CountStep) -> bytes:
+    return step.model_dump_json(exclude_defaults=True).encode() + b"\n"
