@@ -19,8 +19,8 @@ from unica_sdk.schemas.policy import SitePolicy
 FRESH_SECONDS = 10.0
 """For how long a site's word holds that its index did not change: one heartbeat of a node.
 
-So an answer is never given again later than this after an opt-out made a new version. A site that says nothing
-for longer is asked, or is offline.
+So an answer is never given again later than this after an opt-out made a new version. A site that says
+nothing for longer is asked, or is offline.
 """
 
 MOST_ANSWERS = 2_000
@@ -71,7 +71,7 @@ class AnswerMemory:
             known.heard = self._clock()
 
     def recall(self, site: str, *, payer: str, question: bytes) -> tuple[Answer | None, Basis | None]:
-        """Return the answer that still holds, if any, and what an answer that is asked for now must rest on."""
+        """Return the answer that still holds, if any, and what one that is asked for now must rest on."""
         with self._lock:
             known = self._sites.get(site)
             if known is None or self._clock() - known.heard > self._fresh_seconds:

@@ -1,6 +1,6 @@
 """An index of the catalogue in memory: words by prefix, facets by value, both as arrays of places.
 
-Pure: documents in, places out. The place of a dataset is its rank by id, so that places in order are ids in order.
+Pure: documents in, places out. A dataset's place is its rank by id, so places in order are ids in order.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class SearchIndex:
         self._facets = {facet: builder.built() for facet, builder in facets.items()}
 
     def scores(self, text: str) -> NDArray[np.int32]:
-        """Return how well each dataset fits a text: 0 where a word is missing; 1 for all where it is empty."""
+        """Return how well each dataset fits a text: 0 where a word is missing, 1 for all of an empty text."""
         sought = dict.fromkeys(words(text))
         if not sought:
             # Signs alone are no words, so nothing has them.
@@ -128,10 +128,10 @@ class SearchIndex:
     def places(
         self, scores: NDArray[np.int32], mask: Mask, *, after: tuple[int, str] | None = None
     ) -> tuple[NDArray[np.intp], int]:
-        """Return the places found, best first and then by id, and how many there are with those before `after`.
+        """Return the places found, best first and then by id, and how many there are in all.
 
-        `after` is the score and id of the last one seen: what was there before stays behind it, whatever came or
-        went meanwhile.
+        `after` is the score and id of the last one seen: the places are those behind it, whatever came or went
+        meanwhile.
         """
         found = (scores > 0) & mask
         total = int(np.count_nonzero(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +39,9 @@ GOAL_CASES = 100_000
 
 ISOLATION: Final = "none"
 """How kernels are isolated: not at all, until the sandboxes are built, and every page says so."""
+
+EVERYTHING = DatasetSearch()
+"""A search that every dataset fits."""
 
 
 def _utc_now() -> datetime:
@@ -126,16 +129,14 @@ class Gateway:
             for site, row in self._store.sites().items()
         )
 
-    def datasets(
-        self, *, text: str = "", modalities: Iterable[str] = (), sites: Iterable[str] = ()
-    ) -> tuple[DatasetRecord, ...]:
-        """Return the datasets that have every word of `text`, one of the modalities, and one of the sites.
+    def datasets(self, search: DatasetSearch = EVERYTHING) -> tuple[DatasetRecord, ...]:
+        """Return all datasets that fit, by id.
 
         Raises:
-            UnknownTerm: a modality outside the vocabulary.
+            UnknownTerm: a word outside the vocabulary.
             InvalidRequest: a site that is not enrolled.
         """
-        return self._catalogue.all(DatasetSearch(text=text, modality=tuple(modalities), site=tuple(sites)))
+        return self._catalogue.all(search)
 
     def search(self, search: DatasetSearch) -> SearchPage:
         """Return one page of the datasets that fit, best first, and on the first page the facets.

@@ -85,10 +85,10 @@ class Switchboard:
     async def answers(
         self, questions: Mapping[str, Question], *, seconds: float, every: float
     ) -> AsyncGenerator[dict[str, Answer]]:
-        """Put one question to each site and yield the answers by site as they come, until all did or time is up.
+        """Put one question to each site and yield the answers by site as they come, until time is up.
 
-        Where none comes for `every` seconds an empty one is yielded. Close it to stop asking: what the sites say
-        afterwards finds no question.
+        Where none comes for `every` seconds, an empty one is yielded. Close it to stop asking: what the sites
+        say afterwards finds no question.
 
         Raises:
             Unavailable: too many questions are open.

@@ -235,8 +235,8 @@ class CountResult(Contract):
             for a in ordered
             if isinstance(a, Released | Suppressed)
         )
-        upper = upper if known else None
-        return cls(query=query, answers=ordered, lower=lower, upper=upper, left=dict(left or {}))
+        most = upper if known else None
+        return cls(query=query, answers=ordered, lower=lower, upper=most, left=dict(left or {}))
 
 
 class CountStep(Contract):

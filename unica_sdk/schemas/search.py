@@ -45,8 +45,8 @@ _Country = Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z]{2
 class DatasetSearch(Contract):
     """What is looked for: every word of `text`, AND between facets, OR inside one.
 
-    A word of the text finds the words that begin with it, whatever their case and accents, in title, keywords,
-    description, site, and the labels of the vocabulary's terms. `cursor` is a page's `next`.
+    A word of the text finds the words that begin with it, whatever their case and accents, in title,
+    keywords, description, site, and the labels of the vocabulary's terms. `cursor` is a page's `next`.
 
     Example:
         >>> DatasetSearch(text="mammo", modality=("MG",), country=("gr",)).country

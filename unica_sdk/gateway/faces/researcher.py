@@ -96,6 +96,7 @@ _Counter = Annotated[Person, Depends(_holding(Scope.COHORT_COUNT))]
 _Freezer = Annotated[Person, Depends(_holding(Scope.COHORT_FREEZE))]
 _Submitter = Annotated[Person, Depends(_holding(Scope.JOB_SUBMIT))]
 _PermitReader = Annotated[Person, Depends(_holding(Scope.PERMIT_READ))]
+_Search = Annotated[DatasetSearch, Query()]
 _Viewer = Annotated[Person, Depends(_holding(Scope.DASHBOARD_VIEW))]
 
 
@@ -112,21 +113,13 @@ def nodes(gateway: _Gateway, person: _CatalogueReader) -> tuple[NodeStatus, ...]
 
 
 @router.get("/datasets")
-def datasets(
-    gateway: _Gateway,
-    person: _CatalogueReader,
-    text: Annotated[str, Query(max_length=200)] = "",
-    modality: Annotated[tuple[str, ...], Query(max_length=32)] = (),
-    site: Annotated[tuple[str, ...], Query(max_length=256)] = (),
-) -> tuple[DatasetRecord, ...]:
-    """What the sites have; `modality` and `site` may be given several times."""
-    return gateway.datasets(text=text, modalities=modality, sites=site)
+def datasets(gateway: _Gateway, person: _CatalogueReader, query: _Search) -> tuple[DatasetRecord, ...]:
+    """All datasets that fit, by id; a facet may be given several times."""
+    return gateway.datasets(query)
 
 
 @router.get("/search")
-def search(
-    gateway: _Gateway, person: _CatalogueReader, query: Annotated[DatasetSearch, Query()]
-) -> SearchPage:
+def search(gateway: _Gateway, person: _CatalogueReader, query: _Search) -> SearchPage:
     """One page of the datasets that fit, best first; a facet may be given several times."""
     return gateway.search(query)
 
