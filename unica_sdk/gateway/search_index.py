@@ -130,8 +130,8 @@ class SearchIndex:
     ) -> tuple[NDArray[np.intp], int]:
         """Return the places found, best first and then by id, and how many there are in all.
 
-        `after` is the score and id of the last one seen: the places are those behind it, whatever came or went
-        meanwhile.
+        `after` is the score and id of the last one seen: the places are those behind it, whatever came or
+        went meanwhile.
         """
         found = (scores > 0) & mask
         total = int(np.count_nonzero(found))

@@ -219,4 +219,4 @@ async def _lines(first: CountStep, steps: AsyncGenerator[CountStep]) -> AsyncIte
 
 
 def _line(step: CountStep) -> bytes:
-    return step.model_dump_json(exclude_defaults=True).encode() + b"\n"
+    return step.model_dump_json().encode() + b"\n"
