@@ -33,7 +33,7 @@ STATUS: tuple[tuple[type[UnicaError], int], ...] = (
 )
 """The status of each kind of error, the narrower kind first; every other one is 500."""
 
-LONGEST = 500
+LONGEST = 1_000
 """The most letters of each part of an error."""
 
 
