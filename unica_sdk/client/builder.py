@@ -27,8 +27,8 @@ OLDEST = 120
 class CohortBuilder(Form):
     """Says who is meant, and counts them as it is edited; `cohort` is what to go on with.
 
-    Sites are asked when a criterion is set and the query changed. Where little of the budget is left, or where
-    the box "Count as I edit" is not ticked, only the button asks.
+    Sites are asked when a criterion is set and the query changed. Where little of the budget is left, or
+    where the box "Count as I edit" is not ticked, only the button asks.
     """
 
     def __init__(self, cohort: Cohort, *, network: Network) -> None:
@@ -38,6 +38,7 @@ class CohortBuilder(Form):
         self._soon = Debouncer(seconds=PAUSE_SECONDS)
         self._left: dict[str, int] = {}
         self._count: Count | None = None
+        self._allowed = ""
         self.fields: dict[str, Choices] = {}
 
     @property
@@ -71,7 +72,7 @@ class CohortBuilder(Form):
         self.button = ipywidgets.Button(description="Count", button_style="primary")
         self.budget, self.status, self.answers, self.code = (ipywidgets.HTML() for _ in range(4))
         self.button.on_click(lambda button: self._ask(at_once=True))
-        self.automatic.observe(lambda change: self._ask_if_allowed(), names="value")
+        self.automatic.observe(self._toggled, names="value")
         self._show_budget()
         self._show_query()
         criteria = ipywidgets.HBox(
@@ -99,17 +100,16 @@ class CohortBuilder(Form):
     def _options(self, name: str) -> list[tuple[str, str]]:
         """Return the values of one criterion with their labels: of the vocabulary, or of what sites have."""
         if name == "sites":
-            return [
-                (n.site, f"{n.name} ({n.site})" + ("" if n.online else ", offline")) for n in self._nodes()
-            ]
+            nodes = self._network.nodes
+            policies = [node.policy for node in nodes if node.policy is not None]
+            if least := min(policies, key=lambda policy: policy.person_budget, default=None):
+                self._allowed = f"A site takes {least.person_budget:,} in {least.budget_days} days."
+            return [(n.site, f"{n.name} ({n.site})" + ("" if n.online else ", offline")) for n in nodes]
         if name in vocabulary.FIELDS:
             concepts = (c for c in vocabulary.CONCEPTS if c.field == name)
             return [(concept.term, concept.label) for concept in concepts]
         found = self._network.catalogue.search().facets.get("manufacturer", ())
         return [(value.value, value.value) for value in found]
-
-    def _nodes(self) -> Any:
-        return self._network.nodes
 
     def _edited(self) -> None:
         criteria: dict[str, Any] = {name: choices.chosen for name, choices in self.fields.items()}
@@ -123,6 +123,12 @@ class CohortBuilder(Form):
         self.answers.value = ""
         self._show_query()
         self._ask_if_allowed()
+
+    def _toggled(self, change: Any) -> None:
+        if change["new"]:
+            self._ask_if_allowed()
+        elif not self.automatic.disabled:
+            self._soon.forget()
 
     def _ask_if_allowed(self) -> None:
         self._soon.forget()
@@ -168,15 +174,15 @@ class CohortBuilder(Form):
         """Say what is left, and leave it to the button where that is little."""
         left = self.left
         low = left is not None and left <= LOW_BUDGET
+        self.automatic.disabled = low
         if low:
             self.automatic.value = False
-        self.automatic.disabled = low
+        self.button.description = f"Count (1 of {left:,})" if low else "Count"
         if left is None:
-            self.budget.value = "Each different question uses up one of your budget at every site asked."
+            self.budget.value = f"Each different question costs one of your budget. {self._allowed}"
         else:
-            self.budget.value = f"<strong>{left:,}</strong> different questions left" + (
-                ": only the button asks now." if low else "."
-            )
+            only = ": only the button asks now." if low else "."
+            self.budget.value = f"<strong>{left:,}</strong> different questions left{only}"
 
 
 class _Overtaken(Exception):  # noqa: N818 - no failure: something newer is wanted
