@@ -66,6 +66,7 @@ class Table:
             box=rich.box.SIMPLE_HEAD,
             title_justify="left",
             caption_justify="left",
+            min_width=len(self.title),
         )
         for column in self.columns:
             table.add_column(column)
