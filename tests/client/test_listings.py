@@ -2,7 +2,8 @@
 
 import pytest
 
-from unica_sdk.client.listings import Apps, Nodes
+from unica_sdk.client.listings import Apps
+from unica_sdk.client.nodes import Nodes
 from unica_sdk.errors import NotFound
 from unica_sdk.schemas.app import App, AppManifest
 from unica_sdk.schemas.catalogue import NodeStatus

@@ -30,6 +30,7 @@ from unica_sdk.schemas.exchange import Answer, Hello
 from unica_sdk.schemas.identity import Person, Scope
 from unica_sdk.schemas.job import JobOrder, JobRequest
 from unica_sdk.schemas.permit import Permit, Purpose
+from unica_sdk.schemas.policy import SitePolicy
 from unica_sdk.schemas.signing import SignedDocument, sign
 
 SITES = ("gr", "lt")
@@ -194,8 +195,16 @@ def record(site: str, *, n: int = 800, name: str = "mammo", **changed: Any) -> D
     return DatasetRecord(**{**values, **changed})
 
 
-def hello(site: str, *, head: str = "h1", length: int = 1, **changed: Any) -> Hello:
-    return Hello(datasets=(record(site, **changed),), audit_head=head, audit_length=length)
+def hello(
+    site: str,
+    *,
+    head: str = "h1",
+    length: int = 1,
+    policy: SitePolicy | None = None,
+    **changed: Any,
+) -> Hello:
+    records = (record(site, **changed),)
+    return Hello(datasets=records, policy=policy, audit_head=head, audit_length=length)
 
 
 def client(app: FastAPI, token: str | None) -> httpx.AsyncClient:
@@ -229,12 +238,14 @@ def silent(site: str, question: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def connected(world: World, **respond: Respond) -> AsyncIterator[None]:
+async def connected(
+    world: World, *, policy: SitePolicy | None = None, **respond: Respond
+) -> AsyncIterator[None]:
     """Keep sites connected through the node face, each answering in its way."""
 
     async def live(site: str, answering: Respond, greeted: asyncio.Event) -> None:
         async with client(world.nodes, world.site_token(site)) as node:
-            welcome = await node.post("/node/v1/hello", content=hello(site).model_dump_json())
+            welcome = await node.post("/node/v1/hello", content=hello(site, policy=policy).model_dump_json())
             assert welcome.status_code == 200, welcome.text
             greeted.set()
             while True:

@@ -23,6 +23,7 @@ from unica_sdk.gateway.bell import Bell
 from unica_sdk.gateway.switchboard import Switchboard
 from unica_sdk.schemas.cohort import CountResult, FrozenCohort
 from unica_sdk.schemas.exchange import Answer, CountQuestion
+from unica_sdk.schemas.search import DatasetSearch
 
 
 async def counted(world: World, query: dict[str, Any] | None = None) -> CountResult:
@@ -99,7 +100,7 @@ def test_the_newest_poll_of_a_site_gets_the_question() -> None:
         await asyncio.sleep(0)
         new = asyncio.create_task(board.take("gr", wait=20))
         assert await old == ()
-        question = CountQuestion(id="q", query={})
+        question = CountQuestion(id="q", query={}, asker="alice")
         asked = asyncio.create_task(board.ask({"gr": question}, seconds=20))
         assert await new == (question,)
         answer = releasing("gr", question.model_dump())
@@ -256,9 +257,9 @@ def test_records_are_versioned_and_searched(world: World) -> None:
     assert world.actions().count("site.records") == 2, "the same records again are no news"
     gateway.hello("gr", hello("gr", n=900))
     assert [r.id for r in gateway.datasets()] == ["gr/mammo", "lt/mammo"]
-    assert [r.id for r in gateway.datasets(text="PHANTOM gr")] == ["gr/mammo"]
-    assert [r.id for r in gateway.datasets(modalities=["DX"])] == ["lt/mammo"]
-    assert [r.id for r in gateway.datasets(sites=["lt"], text="films")] == ["lt/mammo"]
+    assert [r.id for r in gateway.datasets(DatasetSearch(text="PHANTOM gr"))] == ["gr/mammo"]
+    assert [r.id for r in gateway.datasets(DatasetSearch(modality=("DX",)))] == ["lt/mammo"]
+    assert [r.id for r in gateway.datasets(DatasetSearch(site=("lt",), text="films"))] == ["lt/mammo"]
     seen = gateway.indicators()
     assert (seen.goal_cases, seen.cases_lower, seen.cases_upper) == (100_000, 898 + 798, 902 + 802)
     assert seen.isolation == "none"
@@ -298,6 +299,8 @@ def test_nothing_is_done_that_the_audit_cannot_record(world: World) -> None:
                 job = {"app": world.app.id, "cohort": cohort, "permit": "p-1"}
                 for path, body in (
                     ("/v1/counts", {"query": {}}),
+                    ("/v1/counts/stream", {"query": {}}),
+                    ("/v1/breakdowns", {"query": {}, "by": ["sex"]}),
                     ("/v1/cohorts", {"query": {"sex": ["female"]}, "permit": "p-1"}),
                     ("/v1/jobs", job),
                 ):

@@ -1,26 +1,30 @@
-"""Cohorts in the client: build, count, freeze."""
+"""Cohorts in the client: build, count, break down, freeze."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from unica_sdk.client.counts import Breakdown, Count, answer_words
 from unica_sdk.client.display import Shown, Table
+from unica_sdk.client.progress import shown_meanwhile
 from unica_sdk.client.transport import invalid_request
-from unica_sdk.errors import InvalidRequest, PermitProblem
+from unica_sdk.errors import InvalidRequest, PermitProblem, Unavailable
 from unica_sdk.schemas.cohort import (
+    VALUE_FIELDS,
     AgeRange,
+    BreakdownResult,
     CohortQuery,
     CountAnswer,
     CountResult,
+    CountStep,
+    Facet,
+    Facets,
     FrozenCohort,
-    Offline,
-    Refused,
-    Released,
-    Suppressed,
-    Unsupported,
 )
+from unica_sdk.schemas.contract import Contract
 
 if TYPE_CHECKING:
     from unica_sdk.client.transport import Gateway
@@ -57,14 +61,64 @@ class Cohort(Shown):
         self._gateway = gateway
         self._permits = permits
 
-    def count(self) -> Count:
+    @property
+    def code(self) -> str:
+        """The line of Python that makes this cohort again.
+
+        Example:
+            >>> Cohort(query=build_query(modality="MG", age=(50, 69)), gateway=None, permits=()).code
+            "net.cohort(modality=['MG'], age=(50, 69))"
+        """
+        return query_code(self.query)
+
+    def count(self, *, permit: str | None = None, stream: bool | Callable[[Count], object] = True) -> Count:
         """Ask every site how many people match, under each site's protection.
+
+        Each different question is paid from a budget that each site keeps: of `permit`, else of your only
+        active permit, else your own. A question that you asked before is free until the site's data change.
+
+        Args:
+            permit: the permit whose budget to use.
+            stream: True shows, in a notebook or a terminal, who has answered while others are waited for;
+                False does not; a function is called with what is known while it is not all.
 
         Raises:
             AccessDenied: the token may not count.
+            PermitProblem: the permit is not yours, or not valid now.
         """
-        result: CountResult = self._gateway.post("/v1/counts", CountResult, {"query": self._body()})
-        return Count(result)
+        if stream is False:
+            return Count(self._gateway.post("/v1/counts", CountResult, self._asked(permit)))
+        if stream is True:
+            with shown_meanwhile() as show:
+                return self._streamed(permit, show)
+        return self._streamed(permit, stream)
+
+    def answers(self, *, permit: str | None = None) -> Generator[CountAnswer]:
+        """Ask every site how many people match, and yield the answers as they come, offline sites last.
+
+        Leave the loop to stop asking. Budget and errors as in `count`.
+        """
+        seen: set[str] = set()
+        with closing(self._steps(permit)) as steps:
+            for count in steps:
+                new = [answer for answer in count.answers if answer.site not in seen]
+                seen.update(answer.site for answer in new)
+                yield from new
+
+    def breakdown(self, *by: Facet, permit: str | None = None) -> Breakdown:
+        """Ask every site how many people match, split by one or two facets, under the same protection.
+
+        Facets: `sex`, `age` (in decades), `diagnosis`, `outcome`, `modality`, `body_part`, `manufacturer`. A
+        breakdown costs more of the budget than a count: 2, and more where a person can have several values.
+
+        Raises:
+            InvalidRequest: no facet, more than two, or one that is none.
+            PermitProblem: the permit is not yours, or not valid now.
+        """
+        with invalid_request(hint='breakdown("sex") or breakdown("age", "diagnosis")'):
+            facets = _Split(by=by).by
+        body = {**self._asked(permit), "by": list(facets)}
+        return Breakdown(self._gateway.post("/v1/breakdowns", BreakdownResult, body))
 
     def freeze(self, permit: str | None = None) -> Frozen:
         """Freeze the people who match, under a permit; by default the only one that is active.
@@ -76,6 +130,36 @@ class Cohort(Shown):
         chosen = permit or _only(self._permits)
         body = {"query": self._body(), "permit": chosen}
         return Frozen(self._gateway.post("/v1/cohorts", FrozenCohort, body))
+
+    def _streamed(self, permit: str | None, tell: Callable[[Count], object]) -> Count:
+        with closing(self._steps(permit)) as steps:
+            for count in steps:
+                if not count.waiting:
+                    return count
+                tell(count)
+        raise AssertionError("the last step waits for nobody")
+
+    def _steps(self, permit: str | None) -> Generator[Count]:
+        """Yield what is known after each step; the last one waits for nobody."""
+        asked: tuple[str, ...] = ()
+        answers: list[CountAnswer] = []
+        left: dict[str, int] = {}
+        with closing(self._gateway.stream("/v1/counts/stream", CountStep, self._asked(permit))) as steps:
+            for step in steps:
+                if step.result is not None:
+                    yield Count(step.result)
+                    return
+                asked = asked or step.asked
+                answers.extend(step.answers)
+                left |= step.left
+                answered = {answer.site for answer in answers}
+                waiting = [site for site in asked if site not in answered]
+                if waiting:
+                    yield Count(CountResult.of(self.query, answers, left=left), waiting=waiting)
+        raise Unavailable("The count broke off.", hint="Count again: what was answered costs nothing again.")
+
+    def _asked(self, permit: str | None) -> dict[str, Any]:
+        return {"query": self._body(), "permit": permit}
 
     def _body(self) -> dict[str, Any]:
         return self.query.model_dump(mode="json")
@@ -91,38 +175,6 @@ class Cohort(Shown):
             rows=rows,
             empty="Everyone: no criterion is set.",
             note="Not asked yet: use .count() or .freeze().",
-        )
-
-
-class Count(Shown):
-    """What the sites answered; the total is a range because each number is protected."""
-
-    def __init__(self, result: CountResult) -> None:
-        self.result = result
-
-    @property
-    def lower(self) -> int:
-        """The fewest people there can be."""
-        return self.result.lower
-
-    @property
-    def upper(self) -> int | None:
-        """The most people there can be; None where a site did not answer."""
-        return self.result.upper
-
-    @property
-    def answers(self) -> tuple[CountAnswer, ...]:
-        """One answer per site."""
-        return self.result.answers
-
-    def _table(self) -> Table:
-        upper = f"{self.upper:,}" if self.upper is not None else "unknown: a site did not answer"
-        return Table(
-            title=f"People: {self.lower:,} to {upper}",
-            columns=("site", "people", "note"),
-            rows=tuple((a.site, *answer_words(a)) for a in self.answers),
-            empty="No site was asked.",
-            note=f"Query: {self.result.query.describe()}. Source: the sites' indexes, under their policies.",
         )
 
 
@@ -164,24 +216,18 @@ class Frozen(Shown):
         )
 
 
-def answer_words(answer: CountAnswer) -> tuple[str, str]:
-    """Return an answer as (number, note) in words.
+def query_code(query: CohortQuery) -> str:
+    """Return the line of Python that makes a query; only what restricts stands in it."""
+    parts = [f"{name}={list(values)!r}" for name in VALUE_FIELDS if (values := getattr(query, name))]
+    if query.age:
+        parts.append(f"age=({query.age.low}, {query.age.high})")
+    if query.sites:
+        parts.append(f"sites={list(query.sites)!r}")
+    return f"net.cohort({', '.join(parts)})"
 
-    Example:
-        >>> answer_words(Suppressed(site="gr", below=10, index_version=1))
-        ('fewer than 10', 'suppressed, zero included')
-    """
-    match answer:
-        case Released(n=n, low=low, high=high):
-            return f"about {n:,}", f"{low:,} to {high:,}"
-        case Suppressed(below=below):
-            return f"fewer than {below}", "suppressed, zero included"
-        case Unsupported(criteria=criteria):
-            return "–", "the site does not know " + ", ".join(criteria)
-        case Refused(code=code):
-            return "–", f"refused: {code}"
-        case Offline():
-            return "–", "offline"
+
+class _Split(Contract):
+    by: Facets
 
 
 _KNOWN = "Criteria: sex, diagnosis, outcome, modality, body_part, manufacturer, age=(low, high), sites."

@@ -21,7 +21,7 @@ _STYLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under named columns, with a title, a note on where they come from, and a word for 'nothing'.
+    """Rows under named columns, with a title, a note (of lines), and a word for 'nothing'.
 
     Example:
         >>> print(Table(title="Nodes", columns=("site",), rows=(("gr",),), empty="No node."))
@@ -51,8 +51,7 @@ class Table:
             parts.append("</tbody></table>")
         else:
             parts.append(f'<div style="{note}">{escape(self.empty)}</div>')
-        if self.note:
-            parts.append(f'<div style="{note}">{escape(self.note)}</div>')
+        parts.extend(f'<div style="{note}">{escape(line)}</div>' for line in self.note.splitlines())
         parts.append("</div>")
         return "".join(parts)
 
@@ -67,6 +66,7 @@ class Table:
             box=rich.box.SIMPLE_HEAD,
             title_justify="left",
             caption_justify="left",
+            min_width=len(self.title),
         )
         for column in self.columns:
             table.add_column(column)
@@ -123,6 +123,9 @@ class Shown:
 
     def __repr__(self) -> str:
         return str(self._table())
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def figure(value: float, low: float, high: float) -> str:

@@ -1,18 +1,13 @@
-"""Lists a researcher looks through: datasets, nodes, apps, permits; each a sequence, shown as a table."""
+"""Lists a researcher looks through: nodes, apps, permits; each a sequence, shown as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar, Generic, TypeVar, overload
 
-from unica_sdk.client.cohorts import answer_words
 from unica_sdk.client.display import Shown, Table, joined
-from unica_sdk.client.records import RecordsByName
-from unica_sdk.client.transport import Gateway
 from unica_sdk.errors import NotFound
-from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.app import App
-from unica_sdk.schemas.catalogue import DatasetRecord, NodeStatus
 from unica_sdk.schemas.permit import PermitSummary
 
 ItemT = TypeVar("ItemT")
@@ -54,54 +49,6 @@ class Listing(Shown, Sequence[ItemT], Generic[ItemT]):
 
     def __iter__(self) -> Iterator[ItemT]:
         return iter(self._items)
-
-
-class Datasets(Listing[DatasetRecord]):
-    """Datasets of the catalogue, as their sites describe them."""
-
-    noun = "dataset"
-
-    def _name(self, item: DatasetRecord) -> str:
-        return item.id
-
-    def _table(self) -> Table:
-        return Table(
-            title="Datasets",
-            columns=("dataset", "title", "patients", "modalities", "manufacturers", "data"),
-            rows=tuple(
-                (
-                    d.id,
-                    d.title,
-                    answer_words(d.patients)[0],
-                    joined(d.modalities),
-                    joined(d.manufacturers),
-                    "SYNTHETIC" if d.synthetic else "real",
-                )
-                for d in self
-            ),
-            empty="No dataset matches.",
-            note="Numbers are protected by each site's policy.",
-        )
-
-
-class Nodes(Listing[NodeStatus]):
-    """The sites of the network."""
-
-    noun = "node"
-
-    def _name(self, item: NodeStatus) -> str:
-        return item.site
-
-    def _table(self) -> Table:
-        return Table(
-            title="Nodes",
-            columns=("site", "name", "country", "state", "datasets"),
-            rows=tuple(
-                (n.site, n.name, n.country, "online" if n.online else "offline", len(n.datasets))
-                for n in self
-            ),
-            empty="No node has joined yet.",
-        )
 
 
 class Apps(Listing[App]):
@@ -160,31 +107,3 @@ class Permits(Listing[PermitSummary]):
             ),
             empty="You have no permit; you can still search and count.",
         )
-
-
-class Catalogue(RecordsByName):
-    """The federated catalogue: `search()` it, or take one dataset by its id."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def search(
-        self, text: str | None = None, *, modality: str | None = None, site: str | None = None
-    ) -> Datasets:
-        """Return the datasets whose title or description has the text, of one modality or site.
-
-        Raises:
-            UnknownTerm: the modality is not in the vocabulary.
-        """
-        if modality is not None:
-            vocabulary.concept("modality", modality)
-        found = self._gateway.get(
-            "/v1/datasets", list[DatasetRecord], text=text, modality=modality, site=site
-        )
-        return Datasets(found)
-
-    def _repr_html_(self) -> str:
-        return self.search()._repr_html_()
-
-    def __repr__(self) -> str:
-        return repr(self.search())

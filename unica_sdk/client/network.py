@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from unica_sdk.client.catalogue import Catalogue
 from unica_sdk.client.cohorts import Cohort, Frozen, build_query
 from unica_sdk.client.jobs import JobHandle, Jobs
-from unica_sdk.client.listings import Apps, Catalogue, Nodes, Permits
+from unica_sdk.client.listings import Apps, Permits
+from unica_sdk.client.nodes import Node, Nodes
 from unica_sdk.client.transport import Gateway, invalid_request, open_gateway
 from unica_sdk.schemas.app import App
-from unica_sdk.schemas.catalogue import NodeStatus
 from unica_sdk.schemas.identity import Session
 from unica_sdk.schemas.job import Job, JobRequest
 from unica_sdk.schemas.permit import Permit, PermitSummary
+
+if TYPE_CHECKING:
+    from unica_sdk.client.builder import CohortBuilder
 
 ISOLATION_WORDS = {"none": "not isolated"}
 
@@ -49,8 +53,8 @@ class Network:
 
     @property
     def nodes(self) -> Nodes:
-        """The sites, online or not."""
-        return Nodes(self._gateway.get("/v1/nodes", list[NodeStatus]))
+        """The sites, online or not: `net.nodes["gr"].policy` is what a site insists on."""
+        return Nodes(self._gateway.get("/v1/nodes", list[Node]))
 
     @property
     def catalogue(self) -> Catalogue:
@@ -82,6 +86,20 @@ class Network:
             InvalidRequest: an unknown criterion or word.
         """
         return Cohort(query=build_query(**criteria), gateway=self._gateway, permits=_LazyPermits(self))
+
+    def cohort_builder(self, **criteria: Any) -> CohortBuilder:
+        """Return a form for a notebook to say who is meant, which shows the count as it is edited.
+
+        Counts use up the budget that each site keeps for you; the form shows what is left, and asks only when
+        told to once little is. Criteria as in `cohort`.
+
+        Raises:
+            ConfigurationError: ipywidgets is not installed.
+            InvalidRequest: an unknown criterion or word.
+        """
+        from unica_sdk.client.builder import CohortBuilder
+
+        return CohortBuilder(self.cohort(**criteria), network=self)
 
     def submit(
         self,

@@ -1,28 +1,18 @@
-"""One dataset of the catalogue: what its site says of it, as linked data, and in earlier versions."""
+"""What of the catalogue is linked data: a dataset's record, its versions, and everything at once."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from unica_sdk.client.cohorts import answer_words
-from unica_sdk.client.display import Shown, Table, joined
 from unica_sdk.client.transport import Gateway
-from unica_sdk.errors import NotFound
-from unica_sdk.schemas.catalogue import DATASET_ID, DatasetRecord, RecordVersion
+from unica_sdk.schemas.catalogue import RecordVersion
 
 
-class Dataset(Shown):
-    """A dataset by its id: `net.catalogue["gr/mammograms"]`."""
+class LinkedRecord:
+    """What a dataset has besides its fields: its record as linked data, and in earlier versions."""
 
-    def __init__(self, record: DatasetRecord, gateway: Gateway) -> None:
-        self.record = record
-        self._gateway = gateway
-
-    @property
-    def id(self) -> str:
-        """The dataset's id: its site's name and its own."""
-        return self.record.id
+    id: str
+    _gateway: Gateway
 
     def to_jsonld(self, *, version: int | None = None) -> dict[str, Any]:
         """Return the record as JSON-LD in EUCAIM DCAT-AP, as it stands or in an earlier version.
@@ -45,52 +35,11 @@ class Dataset(Shown):
         """Every version of the record that the hub received, the newest first."""
         return tuple(self._gateway.get(f"{_path(self.id)}/versions", list[RecordVersion]))
 
-    def _table(self) -> Table:
-        record = self.record
-        ages = f"{record.ages.low} to {record.ages.high}" if record.ages else "not said"
-        rows = {
-            "title": record.title,
-            "description": record.description,
-            "data": "SYNTHETIC" if record.synthetic else "real",
-            "patients": answer_words(record.patients)[0],
-            "studies": answer_words(record.studies)[0],
-            "ages": ages,
-            "sexes": joined(record.sexes),
-            "conditions": joined(record.conditions),
-            "modalities": joined(record.modalities),
-            "body parts": joined(record.body_parts),
-            "manufacturers": joined(record.manufacturers),
-            "variables": joined(record.variables),
-            "tier": f"{record.tier} of 3",
-            "for the next tier": " ".join(record.missing),
-            "publisher": record.publisher,
-            "contact": record.contact,
-        }
-        return Table(
-            title=record.id,
-            columns=("", "as the site says"),
-            rows=tuple((name, value) for name, value in rows.items() if value),
-            empty="",
-            note="Numbers are protected by the site's policy.",
-        )
 
-
-class RecordsByName:
-    """What a catalogue has besides searching: one dataset by its id, and everything as linked data."""
+class LinkedCatalogue:
+    """What a catalogue has besides searching: everything as linked data."""
 
     _gateway: Gateway
-
-    def __getitem__(self, dataset: str) -> Dataset:
-        """Return one dataset by its id, `site/name`.
-
-        Raises:
-            NotFound: there is no such dataset.
-        """
-        if not re.fullmatch(DATASET_ID, dataset):
-            raise NotFound(
-                f"There is no dataset {dataset!r}.", where="dataset", hint="An id is written site/name."
-            )
-        return Dataset(self._gateway.get(_path(dataset), DatasetRecord), self._gateway)
 
     def to_jsonld(self) -> dict[str, Any]:
         """Return the whole catalogue as JSON-LD in EUCAIM DCAT-AP."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,16 +60,25 @@ class Gateway:
         """Ask for something to be done."""
         return self._call("POST", path, kind, json=body)
 
+    def stream(self, path: str, kind: type[T], /, body: Any = None) -> Generator[T]:
+        """Ask for something to be done, and yield what is said meanwhile, one value a line.
+
+        Close the iterator to go away before the end.
+        """
+        where = f"POST {path}"
+        try:
+            with self._client.stream("POST", path, json=body) as response:
+                if response.is_error:
+                    response.read()
+                    raise _raised(response, where)
+                for line in _lines(response.iter_bytes()):
+                    yield _understood(kind, line, where)
+        except httpx.HTTPError as err:
+            raise Unavailable("The gateway did not answer to the end.", where=self._where, hint=_UP) from err
+
     def _call(self, method: str, path: str, kind: type[T], **options: Any) -> T:
         response = self._answer(method, path, **options)
-        try:
-            return TypeAdapter[T](kind).validate_json(response.content)
-        except ValidationError as err:
-            raise Unavailable(
-                "The gateway answered in a form this client does not know.",
-                where=f"{method} {path}",
-                hint="Client and gateway are of different versions; update the older one.",
-            ) from err
+        return _understood(kind, response.content, f"{method} {path}")
 
     def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -79,6 +88,27 @@ class Gateway:
         if response.is_error:
             raise _raised(response, f"{method} {path}")
         return response
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield whole lines; only a newline ends one, whatever else Unicode calls a line's end."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _understood(kind: type[T], content: str | bytes, where: str) -> T:
+    try:
+        return TypeAdapter[T](kind).validate_json(content)
+    except ValidationError as err:
+        raise Unavailable(
+            "The gateway answered in a form this client does not know.",
+            where=where,
+            hint="Client and gateway are of different versions; update the older one.",
+        ) from err
 
 
 def _raised(response: httpx.Response, where: str) -> UnicaError:

@@ -45,6 +45,11 @@ class Bell:
         for waiter in waiters:
             _wake(waiter)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody can wait any more."""
+        return self._closed
+
     async def until(
         self, key: str, ready: Callable[[], Awaitable[T]], *, seconds: float, every: float = 1.0
     ) -> T:

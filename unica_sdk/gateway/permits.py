@@ -58,6 +58,20 @@ class PermitBook:
             "You hold no such permit.", where=f"permit {permit_id}", hint="See net.permits for yours."
         )
 
+    def counted_under(self, permit_id: str | None, *, holder: str) -> tuple[Permit, SignedDocument] | None:
+        """Return the permit whose budget a count uses: the one that is named, else the only one active.
+
+        None where no permit is named and none or several are active: then the budget is the person's own.
+
+        Raises:
+            PermitProblem: the one that is named is not this person's, or not valid now.
+            SignatureInvalid: the one that is named does not verify.
+        """
+        if permit_id is not None:
+            return self.held(permit_id, holder=holder)
+        active = [summary.permit.id for summary in self.of(holder) if summary.active]
+        return self.held(active[0], holder=holder) if len(active) == 1 else None
+
     def covered_sites(self, permit: Permit) -> frozenset[str]:
         """Return the sites of which the permit covers at least one dataset that is there now."""
         return frozenset(r.site for r in self._store.records() if r.id in permit.datasets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -13,13 +13,14 @@ from unica_sdk.audit import AuditLog
 from unica_sdk.errors import UnicaError
 from unica_sdk.federation.ports import Engine
 from unica_sdk.gateway.bell import Bell
-from unica_sdk.gateway.cohorts import CohortDesk, check_sites_known
+from unica_sdk.gateway.cohorts import CohortDesk
 from unica_sdk.gateway.jobs import JobDesk
+from unica_sdk.gateway.memory import AnswerMemory
 from unica_sdk.gateway.permits import PermitBook
 from unica_sdk.gateway.records import RecordDesk, check_ownership
+from unica_sdk.gateway.search import CatalogueSearch
 from unica_sdk.gateway.store import SiteRow, Store
 from unica_sdk.gateway.switchboard import Switchboard
-from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.app import App
 from unica_sdk.schemas.catalogue import DatasetRecord, Indicators, NodeEnrolment, NodeStatus
 from unica_sdk.schemas.cohort import Released, Suppressed
@@ -27,6 +28,7 @@ from unica_sdk.schemas.exchange import Hello, Welcome
 from unica_sdk.schemas.identity import Person, Session
 from unica_sdk.schemas.job import JobEvent, JobUpdate
 from unica_sdk.schemas.permit import PermitSummary
+from unica_sdk.schemas.search import DatasetSearch, SearchPage
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -41,6 +43,9 @@ PUBLISHER: Final = "The operator of this UNICA hub"
 
 ISOLATION: Final = "none"
 """How kernels are isolated: not at all, until the sandboxes are built, and every page says so."""
+
+EVERYTHING = DatasetSearch()
+"""A search that every dataset fits."""
 
 
 def _utc_now() -> datetime:
@@ -83,10 +88,12 @@ class Gateway:
             audit=audit,
             permits=self._permits,
             switchboard=self.switchboard,
+            memory=AnswerMemory(),
             clock=clock,
             count_seconds=count_seconds,
             freeze_seconds=freeze_seconds,
         )
+        self._catalogue = CatalogueSearch(store)
         self.jobs = JobDesk(
             store,
             audit=audit,
@@ -129,27 +136,23 @@ class Gateway:
             for site, row in self._store.sites().items()
         )
 
-    def datasets(
-        self, *, text: str = "", modalities: Iterable[str] = (), sites: Iterable[str] = ()
-    ) -> tuple[DatasetRecord, ...]:
-        """Return the datasets that have every word of `text`, one of the modalities, and one of the sites.
+    def datasets(self, search: DatasetSearch = EVERYTHING) -> tuple[DatasetRecord, ...]:
+        """Return all datasets that fit, by id.
 
         Raises:
-            UnknownTerm: a modality outside the vocabulary.
+            UnknownTerm: a word outside the vocabulary.
             InvalidRequest: a site that is not enrolled.
         """
-        wanted_modalities, wanted_sites = set(modalities), set(sites)
-        for modality in wanted_modalities:
-            vocabulary.concept("modality", modality)
-        check_sites_known(wanted_sites, tuple(self._store.sites()), where="site")
-        words = text.casefold().split()
-        return tuple(
-            record
-            for record in self._store.records()
-            if (not wanted_modalities or wanted_modalities & set(record.modalities))
-            and (not wanted_sites or record.site in wanted_sites)
-            and all(word in _searchable(record) for word in words)
-        )
+        return self._catalogue.all(search)
+
+    def search(self, search: DatasetSearch) -> SearchPage:
+        """Return one page of the datasets that fit, best first, and on the first page the facets.
+
+        Raises:
+            UnknownTerm: a word outside the vocabulary.
+            InvalidRequest: a site that is not enrolled, or a cursor that no page gave.
+        """
+        return self._catalogue.find(search)
 
     def apps(self) -> tuple[App, ...]:
         """Return every app."""
@@ -216,8 +219,13 @@ class Gateway:
             )
         refused = self.records.take(site, hello.datasets)
         self.switchboard.see(site)
+        self.cohorts.heard(site, hello)
         self._store.heard_from(
-            site, at=self._clock(), audit_head=hello.audit_head, audit_length=hello.audit_length
+            site,
+            at=self._clock(),
+            audit_head=hello.audit_head,
+            audit_length=hello.audit_length,
+            policy=hello.policy,
         )
         head, length = self._audit.head()
         return Welcome(audit_head=head, audit_length=length, refused=refused)
@@ -241,13 +249,14 @@ class Gateway:
         return self.jobs.report(job_id, update)
 
     async def watch(self, *, every: float = 1.0) -> None:
-        """End overdue jobs, for ever; run it beside the faces."""
+        """End overdue jobs and keep the catalogue's index ready, for ever; run it beside the faces."""
         while True:
             try:
                 await asyncio.to_thread(self.jobs.sweep)
+                await asyncio.to_thread(self._catalogue.refresh)
             except UnicaError:
                 # The database is away; a watchdog that gave up here would never come back.
-                _log.exception("The watchdog could not look at the jobs")
+                _log.exception("The watchdog could not look at the jobs and the catalogue")
             await asyncio.sleep(every)
 
     def _status(self, row: SiteRow, datasets: tuple[str, ...]) -> NodeStatus:
@@ -259,13 +268,9 @@ class Gateway:
             online=self.switchboard.online(site),
             last_seen=self.switchboard.last_seen(site) or row.last_seen,
             datasets=datasets,
+            policy=row.policy,
             problems=self.records.problems(site),
         )
-
-
-def _searchable(record: DatasetRecord) -> str:
-    words = (record.id, record.title, record.description, *record.body_parts, *record.modalities)
-    return " ".join((*words, *record.manufacturers)).casefold()
 
 
 def _audit_went_back(row: SiteRow, hello: Hello) -> bool:

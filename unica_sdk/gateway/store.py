@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.sql import ColumnElement
 
@@ -18,6 +20,7 @@ from unica_sdk.schemas.catalogue import DatasetRecord, NodeEnrolment, RecordVers
 from unica_sdk.schemas.cohort import FrozenCohort
 from unica_sdk.schemas.contract import canonical_json, sha256
 from unica_sdk.schemas.permit import Permit
+from unica_sdk.schemas.policy import SitePolicy
 from unica_sdk.schemas.signing import SignedDocument, verify
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ class SiteRow:
     last_seen: datetime | None
     audit_head: str | None
     audit_length: int | None
+    policy: SitePolicy | None = None
 
 
 class Store:
@@ -69,11 +73,12 @@ class Store:
         with self._database.write() as connection:
             document = {"enrolment": enrolment.model_dump_json()}
             _put(connection, tables.site, {"name": enrolment.site}, document)
+            _note_change(connection)
 
     def sites(self) -> dict[str, SiteRow]:
         """Return every enrolled site by its name."""
         with self._database.read() as connection:
-            rows = connection.execute(select(tables.site).order_by(tables.site.c.name)).all()
+            rows = connection.execute(_SITES.order_by(tables.site.c.name)).all()
         return {row.name: _site_row(row) for row in rows}
 
     def site(self, name: str) -> SiteRow:
@@ -83,19 +88,36 @@ class Store:
             NotFound: it is not enrolled.
         """
         with self._database.read() as connection:
-            row = connection.execute(select(tables.site).where(tables.site.c.name == name)).first()
+            row = connection.execute(_SITES.where(tables.site.c.name == name)).first()
         if row is None:
             raise NotFound(f"No site is called {name}.", where="site")
         return _site_row(row)
 
-    def heard_from(self, site: str, *, at: datetime, audit_head: str, audit_length: int) -> None:
-        """Keep what a site's hello said of its audit, and when."""
+    def heard_from(
+        self, site: str, *, at: datetime, audit_head: str, audit_length: int, policy: SitePolicy | None = None
+    ) -> None:
+        """Keep what a site's hello said of its audit and its policy, and when."""
         with self._database.write() as connection:
             connection.execute(
                 update(tables.site)
                 .where(tables.site.c.name == site)
                 .values(last_seen=at.timestamp(), audit_head=audit_head, audit_length=audit_length)
             )
+            if policy is not None:
+                document = {"document": policy.model_dump_json()}
+                _put(connection, tables.site_policy, {"name": site}, document)
+
+    def records_revision(self) -> str:
+        """Return a word that is another one whenever a record or an enrolment changed."""
+        with self._database.read() as connection:
+            table = tables.meta
+            return connection.scalar(select(table.c.value).where(table.c.key == _CHANGE)) or ""
+
+    def record_documents(self) -> list[str]:
+        """Return the current record of every dataset as the JSON that is stored."""
+        with self._database.read() as connection:
+            table = tables.dataset
+            return list(connection.scalars(select(table.c.document).where(table.c.current)).all())
 
     def records(self) -> tuple[DatasetRecord, ...]:
         """Return the current record of every dataset."""
@@ -152,6 +174,7 @@ class Store:
                     _new_version(connection, record, at=at)
             for gone in known:
                 connection.execute(update(table).where(table.c.id == gone).values(current=False))
+            _note_change(connection)
 
     # -- permits and apps
 
@@ -265,6 +288,19 @@ class Store:
         return FrozenCohort.model_validate_json(found)
 
 
+_CHANGE = "records"
+"""The row of `meta` that says that records changed."""
+
+_SITES = select(tables.site, tables.site_policy.c.document.label("policy")).select_from(
+    tables.site.outerjoin(tables.site_policy, tables.site_policy.c.name == tables.site.c.name)
+)
+
+
+def _note_change(connection: Connection) -> None:
+    # A word drawn by chance, not a number: of two writers at once none may repeat what the other wrote.
+    _put(connection, tables.meta, {"key": _CHANGE}, {"value": secrets.token_hex(8)})
+
+
 def _put(connection: Connection, table: Any, key: dict[str, Any], values: dict[str, Any]) -> None:
     """Update the row with this key, or insert it; portable, as the caller holds the write lock."""
     where = [table.c[name] == value for name, value in key.items()]
@@ -278,7 +314,16 @@ def _site_row(row: Any) -> SiteRow:
         last_seen=datetime.fromtimestamp(row.last_seen, UTC) if row.last_seen is not None else None,
         audit_head=row.audit_head,
         audit_length=row.audit_length,
+        policy=_read_policy(row.policy),
     )
+
+
+def _read_policy(document: str | None) -> SitePolicy | None:
+    """Return the policy a site said, or None where another version of this program stored it."""
+    try:
+        return SitePolicy.model_validate_json(document) if document else None
+    except ValidationError:
+        return None
 
 
 def substance(record: DatasetRecord) -> str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from unica_sdk.errors import InvalidRequest, NotFound, Unavailable
 from unica_sdk.gateway.bell import Bell
-from unica_sdk.schemas.cohort import CountAnswer, Released
-from unica_sdk.schemas.exchange import Answer, FreezeQuestion, Question
+from unica_sdk.schemas.cohort import CountAnswer, Released, Suppressed
+from unica_sdk.schemas.exchange import Answer, BreakdownQuestion, FreezeQuestion, Question
 
 MAX_OPEN = 1024
 """The most questions open at once; beyond that, people are asked to come back."""
+
+MAX_VALUE = 64
+"""The most letters of one value of a breakdown's cell."""
 
 
 @dataclass
@@ -72,24 +76,50 @@ class Switchboard:
         Raises:
             Unavailable: too many questions are open.
         """
+        found: dict[str, Answer] = {}
+        async with aclosing(self.answers(questions, seconds=seconds, every=seconds)) as coming:
+            async for some in coming:
+                found |= some
+        return found
+
+    async def answers(
+        self, questions: Mapping[str, Question], *, seconds: float, every: float
+    ) -> AsyncGenerator[dict[str, Answer]]:
+        """Put one question to each site and yield the answers by site as they come, until time is up.
+
+        Where none comes for `every` seconds, an empty one is yielded. Close it to stop asking: what the sites
+        say afterwards finds no question.
+
+        Raises:
+            Unavailable: too many questions are open.
+        """
+        asked = self._opened(questions)
+        waiting = {entry.site: entry for entry in asked}
+        end = time.monotonic() + seconds
+
+        async def came() -> dict[str, Answer]:
+            return {site: entry.answer for site, entry in waiting.items() if entry.answer}
+
+        try:
+            self._bell.ring(*(f"site:{entry.site}" for entry in asked))
+            while waiting and (left := end - time.monotonic()) > 0 and not self._bell.closed:
+                some = await self._bell.until(f"batch:{asked[0].batch}", came, seconds=min(every, left))
+                for site in some:
+                    del waiting[site]
+                yield some
+        finally:
+            with self._lock:
+                for entry in asked:
+                    del self._open[entry.question.id]
+
+    def _opened(self, questions: Mapping[str, Question]) -> list[_Open]:
         batch = secrets.token_hex(8)
         asked = [_Open(site=site, question=question, batch=batch) for site, question in questions.items()]
         with self._lock:
             if len(self._open) + len(asked) > MAX_OPEN:
                 raise Unavailable("Too many questions are being asked.", hint="Try again in a minute.")
             self._open.update({entry.question.id: entry for entry in asked})
-        try:
-            self._bell.ring(*(f"site:{entry.site}" for entry in asked))
-
-            async def answered() -> bool:
-                return all(entry.answer for entry in asked)
-
-            await self._bell.until(f"batch:{batch}", answered, seconds=seconds)
-            return {entry.site: entry.answer for entry in asked if entry.answer}
-        finally:
-            with self._lock:
-                for entry in asked:
-                    del self._open[entry.question.id]
+        return asked
 
     async def take(self, site: str, *, wait: float) -> tuple[Question, ...]:
         """Return the questions open for a site, waiting up to `wait` seconds for the first one."""
@@ -134,8 +164,7 @@ class Switchboard:
             entry = self._open.get(answer.question)
             if entry is None or entry.site != site or entry.answer is not None:
                 raise NotFound("No such question is open for this site.", where="question")
-            if answer.snapshot is not None and not isinstance(entry.question, FreezeQuestion):
-                raise InvalidRequest("A count has no snapshot.", where="snapshot")
+            _check_fits(answer, entry.question)
             entry.answer = answer
         self._bell.ring(f"batch:{entry.batch}")
 
@@ -158,3 +187,22 @@ def _check_answer(site: str, answer: Answer) -> None:
         check_count(answer.snapshot.cases, site, where="snapshot.cases")
         if answer.snapshot.site != site or not isinstance(answer.snapshot.cases, Released):
             raise InvalidRequest("The snapshot is not this site's, or has no cases.", where="snapshot")
+    for cell in answer.cells:
+        check_count(cell.count, site, where="cells")
+
+
+def _check_fits(answer: Answer, question: Question) -> None:
+    """Return if an answer is one to this kind of question."""
+    if answer.snapshot is not None and not isinstance(question, FreezeQuestion):
+        raise InvalidRequest("A count has no snapshot.", where="snapshot")
+    if not answer.cells:
+        return
+    if not isinstance(question, BreakdownQuestion):
+        raise InvalidRequest("Only a breakdown has cells.", where="cells")
+    if not isinstance(answer.count, Released | Suppressed):
+        raise InvalidRequest("Without a number of the whole there are no cells.", where="cells")
+    values = {cell.values for cell in answer.cells}
+    if len(values) != len(answer.cells):
+        raise InvalidRequest("A cell is given twice.", where="cells")
+    if any(len(value) != len(question.by) or max(map(len, value)) > MAX_VALUE for value in values):
+        raise InvalidRequest("A cell does not have one short value for each facet.", where="cells")

@@ -26,6 +26,13 @@ site = Table(
     Column("audit_length", Integer),
 )
 
+site_policy = Table(
+    "site_policy",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
 dataset = Table(
     "dataset",
     metadata,

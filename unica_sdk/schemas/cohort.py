@@ -36,7 +36,9 @@ def _terms_of(field: vocabulary.Field) -> AfterValidator:
 MAX_VALUES = 32
 """The most alternatives one field of a query may name."""
 
-_Values = Annotated[tuple[str, ...], Field(max_length=MAX_VALUES)]
+# A word's length is bounded before it is looked up: the refusal names the word.
+_Word = Annotated[str, StringConstraints(max_length=64)]
+_Values = Annotated[tuple[_Word, ...], Field(max_length=MAX_VALUES)]
 
 
 _Manufacturer = Annotated[
@@ -233,8 +235,21 @@ class CountResult(Contract):
             for a in ordered
             if isinstance(a, Released | Suppressed)
         )
-        upper = upper if known else None
-        return cls(query=query, answers=ordered, lower=lower, upper=upper, left=dict(left or {}))
+        most = upper if known else None
+        return cls(query=query, answers=ordered, lower=lower, upper=most, left=dict(left or {}))
+
+
+class CountStep(Contract):
+    """One line of a count that is streamed: what came since the line before.
+
+    The first line says whom the question was put to, in `asked`; the last one has the result, in which a site
+    that did not answer in time is offline. A line between them may be empty: the sites are still waited for.
+    """
+
+    asked: tuple[Name, ...] = ()
+    answers: tuple[CountAnswer, ...] = ()
+    left: dict[Name, int] = Field(default_factory=dict)
+    result: CountResult | None = None
 
 
 class Snapshot(Contract):
@@ -306,6 +321,7 @@ __all__ = [
     "CohortQuery",
     "CountAnswer",
     "CountResult",
+    "CountStep",
     "Facet",
     "Facets",
     "FrozenCohort",

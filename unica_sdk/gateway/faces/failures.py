@@ -33,6 +33,9 @@ STATUS: tuple[tuple[type[UnicaError], int], ...] = (
 )
 """The status of each kind of error, the narrower kind first; every other one is 500."""
 
+LONGEST = 1_000
+"""The most letters of each part of an error."""
+
 
 def status_of(error: UnicaError) -> int:
     """Return the HTTP status of an error.
@@ -47,8 +50,8 @@ def status_of(error: UnicaError) -> int:
 def answer_for(error: UnicaError, *, status: int | None = None) -> JSONResponse:
     """Return the response that says an error."""
     said = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}
-    # What a caller sent may be echoed, and need not be text that UTF-8 can carry.
-    body = {key: text.encode("utf-8", "backslashreplace").decode() for key, text in said.items()}
+    # What a caller sent may be echoed: it need not be text that UTF-8 can carry, nor be short.
+    body = {key: text[:LONGEST].encode("utf-8", "backslashreplace").decode() for key, text in said.items()}
     status = status or status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse({"error": body}, status_code=status, headers=headers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from starlette.responses import StreamingResponse
 
 from unica_sdk.gateway.faces import records
 from unica_sdk.gateway.faces.guard import caller, holding, new_face
@@ -12,11 +15,19 @@ from unica_sdk.gateway.identity import Identity
 from unica_sdk.gateway.service import Gateway
 from unica_sdk.schemas.app import App
 from unica_sdk.schemas.catalogue import DatasetRecord, Indicators, NodeStatus
-from unica_sdk.schemas.cohort import CohortQuery, CountResult, FrozenCohort
+from unica_sdk.schemas.cohort import (
+    BreakdownResult,
+    CohortQuery,
+    CountResult,
+    CountStep,
+    Facets,
+    FrozenCohort,
+)
 from unica_sdk.schemas.contract import Contract, Name
 from unica_sdk.schemas.identity import Person, Scope, Session
 from unica_sdk.schemas.job import Job, JobEvent, JobRequest
 from unica_sdk.schemas.permit import PermitSummary
+from unica_sdk.schemas.search import DatasetSearch, SearchPage
 
 MAX_WAIT = 20.0
 """The most seconds a long-poll is held."""
@@ -25,9 +36,16 @@ router = APIRouter(prefix="/v1")
 
 
 class CountRequest(Contract):
-    """How many people match?"""
+    """How many people match? On the budget of `permit`, else of my only active one, else my own."""
 
     query: CohortQuery
+    permit: Name | None = None
+
+
+class BreakdownRequest(CountRequest):
+    """How many people match, split by one or two facets?"""
+
+    by: Facets
 
 
 class FreezeRequest(Contract):
@@ -66,6 +84,7 @@ _Freezer = Annotated[Person, Depends(holding(Scope.COHORT_FREEZE))]
 _Submitter = Annotated[Person, Depends(holding(Scope.JOB_SUBMIT))]
 _PermitReader = Annotated[Person, Depends(holding(Scope.PERMIT_READ))]
 _Viewer = Annotated[Person, Depends(holding(Scope.DASHBOARD_VIEW))]
+_Search = Annotated[DatasetSearch, Query()]
 
 
 @router.get("/me")
@@ -81,15 +100,15 @@ def nodes(gateway: _Gateway, person: _CatalogueReader) -> tuple[NodeStatus, ...]
 
 
 @router.get("/datasets")
-def datasets(
-    gateway: _Gateway,
-    person: _CatalogueReader,
-    text: Annotated[str, Query(max_length=200)] = "",
-    modality: Annotated[tuple[str, ...], Query(max_length=32)] = (),
-    site: Annotated[tuple[str, ...], Query(max_length=256)] = (),
-) -> tuple[DatasetRecord, ...]:
-    """What the sites have; `modality` and `site` may be given several times."""
-    return gateway.datasets(text=text, modalities=modality, sites=site)
+def datasets(gateway: _Gateway, person: _CatalogueReader, query: _Search) -> tuple[DatasetRecord, ...]:
+    """All datasets that fit, by id; a facet may be given several times."""
+    return gateway.datasets(query)
+
+
+@router.get("/search")
+def search(gateway: _Gateway, person: _CatalogueReader, query: _Search) -> SearchPage:
+    """One page of the datasets that fit, best first; a facet may be given several times."""
+    return gateway.search(query)
 
 
 @router.get("/apps")
@@ -101,7 +120,22 @@ def apps(gateway: _Gateway, person: _CatalogueReader) -> tuple[App, ...]:
 @router.post("/counts")
 async def count(gateway: _Gateway, person: _Counter, body: CountRequest) -> CountResult:
     """How many people match, site by site."""
-    return await gateway.cohorts.count(person, body.query)
+    return await gateway.cohorts.count(person, body.query, permit=body.permit)
+
+
+@router.post("/counts/stream", response_model=CountStep)
+async def count_as_it_comes(gateway: _Gateway, person: _Counter, body: CountRequest) -> StreamingResponse:
+    """How many people match, as the sites answer: one `CountStep` a line, the last one with the result."""
+    steps = gateway.cohorts.steps(person, body.query, permit=body.permit)
+    # What is wrong with the question must be found before the answer has a status.
+    first = await anext(steps)
+    return StreamingResponse(_lines(first, steps), media_type="application/x-ndjson")
+
+
+@router.post("/breakdowns")
+async def breakdown(gateway: _Gateway, person: _Counter, body: BreakdownRequest) -> BreakdownResult:
+    """How many people match, split by one or two facets, over all sites and site by site."""
+    return await gateway.cohorts.breakdown(person, body.query, body.by, permit=body.permit)
 
 
 @router.get("/permits")
@@ -162,3 +196,14 @@ def cancel(gateway: _Gateway, person: _Submitter, job_id: Name) -> Job:
 def indicators(gateway: _Gateway, person: _Viewer) -> Indicators:
     """What a project manager sees."""
     return gateway.indicators()
+
+
+async def _lines(first: CountStep, steps: AsyncGenerator[CountStep]) -> AsyncIterator[bytes]:
+    async with aclosing(steps):
+        yield _line(first)
+        async for step in steps:
+            yield _line(step)
+
+
+def _line(step: CountStep) -> bytes:
+    return step.model_dump_json().encode() + b"\n"
