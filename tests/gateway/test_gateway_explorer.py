@@ -189,7 +189,7 @@ def test_a_site_without_a_number_fails_and_says_why(
     world: World, answer: Any, status: str, criteria: list[str] | None
 ) -> None:
     async def go() -> dict[str, dict[str, Any]]:
-        async with asking(world, gr=answered(answer), lt=silent) as endpoint:
+        async with asking(world, gr=answered(answer)) as endpoint:
             return await endpoint.answers(task())
 
     found = asyncio.run(go())
