@@ -54,6 +54,9 @@ _KEY_SYSTEMS: Final = {
 }
 """What `system` may say beside a key: the explorer's own word first, which is the one that is written."""
 
+MAX_MAKER: Final = 64
+"""The most characters of a maker's name."""
+
 MAKERS: Final = {
     "birnlex|birnlex_12833": ("ge medical systems", "general electric medical systems"),
     "birnlex|birnlex_3065": ("philips", "philips medical systems"),
@@ -152,7 +155,7 @@ def word_of(field: str, term: str) -> str | None:
         ('RID10312', None, 'acme')
     """
     if field == "manufacturer":
-        return term if parsed(term) is None and term.isprintable() else None
+        return term if parsed(term) is None and term.isprintable() and len(term) <= MAX_MAKER else None
     return spelled(vocabulary.concept(cast(vocabulary.Field, field), term).codes)
 
 

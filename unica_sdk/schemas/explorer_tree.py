@@ -15,8 +15,7 @@ MAX_NODES = 1024
 """The deepest and largest tree that is read: the format has four levels, its subgroups two more."""
 
 MAX_VALUE = 128
-MAX_MAKER = 64
-"""The most characters of a key, a system or a value; of a maker's name."""
+"""The most characters of a key, a system or a value."""
 
 TYPES = ("EQUALS", "NOT_EQUALS", "IN", "BETWEEN", "LOWER_THAN", "GREATER_THAN", "CONTAINS")
 
@@ -218,8 +217,8 @@ def _words(values: tuple[Any, ...]) -> list[str]:
 def _maker(word: str, where: str) -> str:
     """Return a maker's name as queries write it, so that two spellings of one are one."""
     name = word.strip().lower()
-    if not 0 < len(name) <= MAX_MAKER:
-        _malformed(f"A maker has 1 to {MAX_MAKER} letters.", where)
+    if not 0 < len(name) <= codes.MAX_MAKER:
+        _malformed(f"A maker has 1 to {codes.MAX_MAKER} letters.", where)
     return name
 
 
