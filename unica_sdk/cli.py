@@ -31,6 +31,9 @@ node = typer.Typer(no_args_is_help=True, help="A data holder's node.")
 hub = typer.Typer(no_args_is_help=True, help="The hub's operator.")
 permit = typer.Typer(no_args_is_help=True, help="The data steward: keys and signed permits.")
 audit = typer.Typer(no_args_is_help=True, help="The hash-chained audit.")
+explorer = typer.Typer(
+    no_args_is_help=True, help="The endpoint for EUCAIM's explorer: off until a client has a key."
+)
 consent = typer.Typer(no_args_is_help=True, help="What people and datasets say about consent.")
 key = typer.Typer(no_args_is_help=True, help="The site key, on which every pseudonym hangs.")
 vocabulary = typer.Typer(no_args_is_help=True, help="The shared words for what is in the data.")
@@ -38,6 +41,7 @@ node.add_typer(consent, name="consent")
 node.add_typer(key, name="key")
 for name, group in (
     ("node", node), ("hub", hub), ("permit", permit), ("audit", audit), ("vocabulary", vocabulary),
+    ("explorer", explorer),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -515,6 +519,39 @@ def permit_add(file: Annotated[Path, typer.Argument(help="A signed permit.")], s
     from unica_sdk.environment.layout import locate
 
     _say(operator.add_permit(locate(state), file))
+
+
+@explorer.command("add")
+def explorer_add(
+    name: Annotated[str, typer.Argument(help="Short and lower-case; its budgets and audit go by it.")],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The endpoint's port on 127.0.0.1 [8055].")
+    ] = None,
+    state: State = None,
+) -> None:
+    """Let an explorer ask, or give it a new key, which is printed once and kept nowhere."""
+    from unica_sdk.environment import exploring
+    from unica_sdk.environment.layout import locate
+
+    _say(exploring.add(locate(state), name, port=port))
+
+
+@explorer.command("remove")
+def explorer_remove(name: Annotated[str, typer.Argument()], state: State = None) -> None:
+    """Take an explorer's key away, at once."""
+    from unica_sdk.environment import exploring
+    from unica_sdk.environment.layout import locate
+
+    _say(exploring.remove(locate(state), name))
+
+
+@explorer.command("list")
+def explorer_list(state: State = None) -> None:
+    """Say where the endpoint listens, and who may ask."""
+    from unica_sdk.environment import exploring
+    from unica_sdk.environment.layout import locate
+
+    _say(exploring.show(locate(state)))
 
 
 @audit.command("verify")

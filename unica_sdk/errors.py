@@ -5,7 +5,8 @@ Runs in every zone. May see nothing but the texts it is given. Must never import
     UnicaError
     ├── ConfigurationError        the installation, a folder, a port, a settings file
     ├── InvalidRequest            what was asked is malformed; nothing was done
-    │   └── UnknownTerm           a word outside the shared vocabulary
+    │   ├── UnknownTerm           a word outside the shared vocabulary
+    │   └── Inexpressible         a query in another language that ours cannot say
     ├── NotFound                  no such job, dataset, node, cohort
     ├── AccessDenied              identity or scope
     │   ├── NotSignedIn
@@ -62,6 +63,18 @@ class UnknownTerm(InvalidRequest):
     """A word outside the shared vocabulary was used in a query or a table."""
 
     code = "UNICA-201"
+
+
+class Inexpressible(InvalidRequest):
+    """A query in another language says what ours cannot; `criteria` are the fields that it is about."""
+
+    code = "UNICA-202"
+
+    def __init__(
+        self, message: str, *, where: str = "", hint: str = "", criteria: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.criteria = criteria
 
 
 class NotFound(UnicaError):  # noqa: N818

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,10 @@ from unica_sdk.schemas.cohort import (
 from unica_sdk.schemas.contract import Contract
 
 if TYPE_CHECKING:
+    from unica_sdk.client.applications import AccessRequest
+    from unica_sdk.client.network import Network
     from unica_sdk.client.transport import Gateway
-    from unica_sdk.schemas.permit import Permit
+    from unica_sdk.schemas.permit import Permit, Purpose
 
 
 def build_query(**criteria: Any) -> CohortQuery:
@@ -130,6 +132,41 @@ class Cohort(Shown):
         chosen = permit or _only(self._permits)
         body = {"query": self._body(), "permit": chosen}
         return Frozen(self._gateway.post("/v1/cohorts", FrozenCohort, body))
+
+    def application(self, *, title: str, purpose: Purpose | str, **more: Any) -> AccessRequest:
+        """Return an access request with query, datasets and protected counts filled in; no permit is needed.
+
+        `more`: `project`, `reason`, `datasets` (to ask for fewer than all that answered), `outputs`.
+
+        Raises:
+            InvalidRequest: no site answered, a dataset that cannot be asked for, an unknown word.
+            AccessDenied: the token may not count or read the catalogue.
+        """
+        from unica_sdk.client.applications import request_access
+
+        return request_access(self._gateway, self.query, title=title, purpose=purpose, **more)
+
+    def to_ast(self) -> dict[str, Any]:
+        """Return the cohort as EUCAIM's explorer posts it.
+
+        Raises:
+            Inexpressible: the explorer has no key or word for something in it.
+        """
+        from unica_sdk.client.explorer import ast_of
+
+        return ast_of(self.query)
+
+    @classmethod
+    def from_ast(cls, ast: Mapping[str, Any] | str | bytes, network: Network) -> Cohort:
+        """Return what EUCAIM's explorer asks as a cohort of a network.
+
+        Raises:
+            InvalidRequest: it is malformed; `where` is the place.
+            Inexpressible: it says what a query cannot; `criteria` names the fields.
+        """
+        from unica_sdk.client.explorer import cohort_from
+
+        return cohort_from(ast, network)
 
     def _streamed(self, permit: str | None, tell: Callable[[Count], object]) -> Count:
         with closing(self._steps(permit)) as steps:

@@ -52,6 +52,11 @@ class Layout:
         return self.state / "engine"
 
     @property
+    def explorer(self) -> Path:
+        """The clients of the explorer's endpoint; there is no such file until one is added."""
+        return self.gateway / "explorer.json"
+
+    @property
     def demonstration(self) -> Path:
         """What only a demonstration has: the steward's key, the sign-ins, the sites' source folders."""
         return self.state / "demonstration"

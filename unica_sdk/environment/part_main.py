@@ -38,6 +38,7 @@ def gateway(layout: Layout, ports: Ports) -> int:
         service_port=ports.service,
         hub_api=ports.hub_api_url,
         hub_token=SecretStr(secrets.ensure(layout.state).gateway),
+        explorer=layout.explorer,
     )
     serve(settings, FlowerEngine(ports.engine_address, certificate=layout.engine / CERTIFICATE))
     return 0

@@ -1,4 +1,4 @@
-"""The gateway's process: four listeners in one event loop, ended cleanly by SIGTERM or SIGINT."""
+"""The gateway's process: its listeners in one event loop, ended cleanly by SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from starlette.types import ASGIApp
 
 from unica_sdk.audit import AuditLog
 from unica_sdk.federation.ports import Engine
-from unica_sdk.gateway.app import HubOAuth, engine_app, node_app, researcher_app, service_app
+from unica_sdk.gateway.app import HubOAuth, engine_app, explorer_app, node_app, researcher_app, service_app
+from unica_sdk.gateway.explorer import ExplorerDesk
+from unica_sdk.gateway.explorer_clients import read_clients
 from unica_sdk.gateway.identity import HubIdentity
 from unica_sdk.gateway.keys import ensure_ticket_key, read_public_key
 from unica_sdk.gateway.listeners import loopback_listener, remove_socket, unix_listener
@@ -41,6 +43,7 @@ class GatewaySettings(Contract):
     `database` is an SQLAlchemy URL; `hub_api` the hub's own address (`http://127.0.0.1:…/hub/api`, or
     `http+unix://…`); `hub_token` the token of the hub's service `hub_client` (the OAuth client's secret).
     `publisher` and `contact` (an email address or a web page) say in the catalogue who publishes it.
+    `explorer` is the file of the explorer's clients: where it is None, or nobody is in it, that face is off.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +64,7 @@ class GatewaySettings(Contract):
     contact: str = ""
     service_prefix: str = "/services/unica/"
     hub_prefix: str = "/hub/"
+    explorer: Path | None = None
 
 
 def serve(settings: GatewaySettings, engine: Engine) -> None:
@@ -87,11 +91,13 @@ async def run(
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
 ) -> None:
-    """Serve all four faces until `stop` is set; `ready` is set once all of them take connections."""
+    """Serve every face until `stop` is set; `ready` is set once all of them take connections."""
     with ExitStack() as stack:
         gateway = stack.enter_context(_opened(settings, engine))
+        explorers = ExplorerDesk(gateway, audit=AuditLog(settings.audit))
         listeners = _listen(settings, stack)
-        servers = {name: _Server(app) for name, app in _faces(settings, gateway).items()}
+        faces = _faces(settings, gateway, explorers)
+        servers = {name: _Server(faces[name]) for name in listeners}
         gateway.jobs.resume()
         tasks = [
             asyncio.create_task(server.serve(sockets=[listeners[name]]), name=f"face {name}")
@@ -108,6 +114,7 @@ async def run(
             # A face or the watchdog ends early only by a fault; then the whole process must end and say so.
             await asyncio.wait({*tasks, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            explorers.close()
             gateway.release_waiters()
             for server in servers.values():
                 server.should_exit = True
@@ -177,10 +184,12 @@ def _listen(settings: GatewaySettings, stack: ExitStack) -> Mapping[str, socket.
         stack.callback(remove_socket, path)
     for name, port in (("node", settings.node_port), ("pages", settings.service_port)):
         listeners[name] = stack.enter_context(loopback_listener(port))
+    if settings.explorer is not None and (clients := read_clients(settings.explorer)).keys:
+        listeners["explorer"] = stack.enter_context(loopback_listener(clients.port))
     return listeners
 
 
-def _faces(settings: GatewaySettings, gateway: Gateway) -> Mapping[str, ASGIApp]:
+def _faces(settings: GatewaySettings, gateway: Gateway, explorers: ExplorerDesk) -> Mapping[str, ASGIApp]:
     identity = HubIdentity(settings.hub_api)
     oauth = HubOAuth(
         api_url=settings.hub_api,
@@ -189,9 +198,12 @@ def _faces(settings: GatewaySettings, gateway: Gateway) -> Mapping[str, ASGIApp]
         prefix=settings.service_prefix,
         hub_prefix=settings.hub_prefix,
     )
-    return {
+    faces: dict[str, ASGIApp] = {
         "researcher": researcher_app(gateway, identity),
         "engine": engine_app(gateway, settings.engine_secret.get_secret_value().encode()),
         "node": node_app(gateway),
         "pages": service_app(gateway, identity, oauth),
     }
+    if settings.explorer is not None:
+        faces["explorer"] = explorer_app(explorers, settings.explorer)
+    return faces
