@@ -62,7 +62,9 @@ class CohortDesk:
         sites = await asyncio.to_thread(self._sites_of, query)
         await asyncio.to_thread(self._record, person, "cohort.count", query, sites)
         raw = _raw(query)
-        questions: dict[str, Question] = {s: CountQuestion(id=_new_id(), query=raw) for s in sites}
+        questions: dict[str, Question] = {
+            s: CountQuestion(id=_new_id(), query=raw, asker=person.subject) for s in sites
+        }
         answers = await self._ask(questions, seconds=self._count_seconds)
         counts = [answers[s].count if s in answers else Offline(site=s) for s in sites]
         return CountResult.of(query, counts)

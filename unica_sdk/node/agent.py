@@ -20,12 +20,9 @@ from pydantic import TypeAdapter
 from unica_sdk.errors import UnicaError
 from unica_sdk.files import write_private
 from unica_sdk.node.answers import Answerer
-from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import current_version
 from unica_sdk.schemas.catalogue import DatasetRecord
 from unica_sdk.schemas.exchange import Answer, Hello, Question, Welcome
-from unica_sdk.schemas.policy import SitePolicy
 
 AUDIENCE = "unica-gateway"
 TOKEN_SECONDS = 60
@@ -65,8 +62,6 @@ class Agent:
         self._client = client
         self._hello_seconds = hello_seconds
         self._wait_seconds = wait_seconds
-        # A heartbeat every few seconds must not count the whole index each time.
-        self._record: tuple[tuple[str, int, SitePolicy], tuple[DatasetRecord, ...]] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Stay connected until `stop` is set; returns soon after, however long a request is held open."""
@@ -92,16 +87,12 @@ class Agent:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def record(self) -> tuple[DatasetRecord, ...]:
-        """Return the site's records in protected numbers, made anew for a new index, consent or policy.
+        """Return the site's records in protected numbers, as they stand.
 
         Raises:
-            UnicaError: the policy, the registry of consent or the index cannot be read.
+            UnicaError: the policy, the registry of consent, the budget or the index cannot be read.
         """
-        revision = ConsentRegistry.of(self.home).revision()
-        basis = (current_version(self.home.index_folder), revision, self.home.policy())
-        if self._record is None or self._record[0] != basis:
-            self._record = (basis, self.answerer.records())
-        return self._record[1]
+        return self.answerer.records()
 
     def hello(self) -> Welcome:
         """Send one heartbeat and remember the head of the hub's audit.
@@ -110,8 +101,9 @@ class Agent:
             httpx.HTTPError: the gateway did not answer, or not with a welcome.
             UnicaError: the site's own records cannot be made.
         """
+        records, policy = self.record(), self.home.policy()
         head, length = self.home.audit.head()
-        hello = Hello(datasets=self.record(), audit_head=head, audit_length=length)
+        hello = Hello(datasets=records, policy=policy, audit_head=head, audit_length=length)
         response = self._post("/node/v1/hello", hello.model_dump_json())
         welcome = Welcome.model_validate_json(response.content)
         self._remember(welcome)

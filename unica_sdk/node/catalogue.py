@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from unica_sdk.node.disclosure import decide, protect
+from unica_sdk.node.disclosure import SURE, decide, protect, suppressed_below
 from unica_sdk.node.index import DatasetInfo, Index
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.catalogue import DatasetRecord
-from unica_sdk.schemas.cohort import AgeRange, CountAnswer
+from unica_sdk.schemas.cohort import AgeRange, Released, Suppressed
 from unica_sdk.schemas.contract import canonical_json
 from unica_sdk.schemas.policy import SitePolicy
 
-_NUMBERS = "SELECT count(DISTINCT patient), count(DISTINCT study) FROM instance WHERE dataset = $dataset"
+STUDIES = 4
+"""The most studies of one person that count; noise and threshold of studies are as many times as large."""
+
+WORDS = 3
+"""How many times the noise of a count lies on the question whether enough people have a word."""
+
+COST = 4
+"""What a record costs: 1 for its people, 1 for its studies, and 2 for the words, of which one person can have
+2 · WORDS²."""
+
+_NUMBERS = """
+SELECT count(*), coalesce(sum(least(studies, $most)), 0) FROM (
+    SELECT patient, count(DISTINCT study) AS studies FROM instance WHERE dataset = $dataset GROUP BY patient)
+"""
 _WORDS = {
     "modalities": "SELECT modality, count(DISTINCT patient) FROM instance"
     " WHERE dataset = $dataset GROUP BY ALL",
@@ -30,52 +43,75 @@ def records(index: Index, *, site: str, policy: SitePolicy, key: SiteKey) -> tup
     """Return one record per dataset of the index, as the policy lets it be seen.
 
     A modality, body part or manufacturer is named only where enough people have it, since a rare device can
-    name a person. Ages are the decades that hold enough people, never anybody's own.
+    name a person. Ages are the decades that hold enough people, never anybody's own. Each record is worth
+    `COST` questions.
     """
-    return tuple(_record(index, info, site, policy, key) for info in index.datasets())
+    return tuple(_Record(index, info, site=site, policy=policy, key=key).made() for info in index.datasets())
 
 
-def _record(index: Index, info: DatasetInfo, site: str, policy: SitePolicy, key: SiteKey) -> DatasetRecord:
-    identity = f"{site}/{info.name}"
-    ((patients, studies),) = index.rows(_NUMBERS, {"dataset": info.name})
+class _Record:
+    """One dataset's record in the making."""
 
-    def protected(what: str, number: int) -> CountAnswer:
-        return protect(
-            number,
-            policy=policy,
-            site=site,
-            key=key,
-            question=canonical_json(["catalogue", identity, what]),
-            index_version=index.version,
+    def __init__(
+        self, index: Index, info: DatasetInfo, *, site: str, policy: SitePolicy, key: SiteKey
+    ) -> None:
+        self._index, self._info, self._site, self._policy, self._key = index, info, site, policy, key
+        self._id = f"{site}/{info.name}"
+
+    def made(self) -> DatasetRecord:
+        ((patients, studies),) = self._index.rows(_NUMBERS, {"dataset": self._info.name, "most": STUDIES})
+        people = self._number("patients", patients, times=1)
+        known = isinstance(people, Released)
+        return DatasetRecord(
+            id=self._id,
+            site=self._site,
+            title=self._info.title,
+            description=self._info.description,
+            synthetic=self._info.synthetic,
+            patients=people,
+            # Each person has a study: a number of studies must not say that there are a few people.
+            studies=self._number("studies", studies, times=STUDIES, known=known),
+            ages=self._ages(),
+            vocabulary=vocabulary.VERSION,
+            index_version=self._index.version,
+            issued=self._index.created,
+            **{name: self._words(name, sql) for name, sql in _WORDS.items()},
         )
 
-    words = {name: _words(index, sql, info, policy) for name, sql in _WORDS.items()}
-    enough = decide(patients, policy=policy).allow
-    return DatasetRecord(
-        id=identity,
-        site=site,
-        title=info.title,
-        description=info.description,
-        synthetic=info.synthetic,
-        patients=protected("patients", patients),
-        # Each person has a study: a number of studies must not say that there are a few people.
-        studies=protected("studies", studies if enough else 0),
-        ages=_ages(index, info, policy),
-        vocabulary=vocabulary.VERSION,
-        index_version=index.version,
-        issued=index.created,
-        **words,
-    )
+    def _number(self, what: str, n: int, *, times: int, known: bool = True) -> Released | Suppressed:
+        """Protect a number of which one person may account for some: threshold and noise grow as much."""
+        scaled = {"threshold": self._policy.threshold * times, "noise": self._policy.noise * times}
+        policy = self._policy.model_copy(update=scaled)
+        if not known:
+            below = suppressed_below(policy)
+            return Suppressed(site=self._site, below=below, index_version=self._index.version)
+        return protect(
+            n,
+            policy=policy,
+            site=self._site,
+            key=self._key,
+            question=canonical_json(["catalogue", self._id, what]),
+            index_version=self._index.version,
+        )
 
+    def _enough(self, field: str, value: object, people: int) -> bool:
+        decision = decide(
+            people,
+            policy=self._policy.model_copy(update={"noise": self._policy.noise * WORDS}),
+            key=self._key,
+            question=canonical_json(["catalogue", self._id, field, value]),
+            index_version=self._index.version,
+            margin=SURE,
+        )
+        return decision.allow
 
-def _words(index: Index, sql: str, info: DatasetInfo, policy: SitePolicy) -> tuple[str, ...]:
-    found = index.rows(sql, {"dataset": info.name})
-    return tuple(word for word, people in found if decide(people, policy=policy).allow)
+    def _words(self, field: str, sql: str) -> tuple[str, ...]:
+        found = self._index.rows(sql, {"dataset": self._info.name})
+        return tuple(word for word, people in found if self._enough(field, word, people))
 
-
-def _ages(index: Index, info: DatasetInfo, policy: SitePolicy) -> AgeRange | None:
-    found = index.rows(_DECADES, {"dataset": info.name})
-    decades = [decade for decade, people in found if decide(people, policy=policy).allow]
-    if not decades:
-        return None
-    return AgeRange(low=10 * min(decades), high=min(10 * max(decades) + 9, 120))
+    def _ages(self) -> AgeRange | None:
+        found = self._index.rows(_DECADES, {"dataset": self._info.name})
+        decades = [decade for decade, people in found if self._enough("ages", decade, people)]
+        if not decades:
+            return None
+        return AgeRange(low=10 * min(decades), high=min(10 * max(decades) + 9, 120))
