@@ -9,6 +9,7 @@ stand. Records may lag therefore; counts, freezes and jobs never do.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -28,6 +29,8 @@ from unica_sdk.schemas.contract import Contract, canonical_json
 from unica_sdk.schemas.policy import SitePolicy
 
 FILE = "records.json"
+
+_log = logging.getLogger(__name__)
 
 
 class Standing(Contract):
@@ -59,6 +62,7 @@ class StandingRecords:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._home, self._views, self._budget, self._clock = home, views, budget, clock
+        self._said: tuple[int, str] | None = None
 
     def records(self) -> tuple[DatasetRecord, ...]:
         """Return the records that stand, made anew where they are due; none where nothing was ingested.
@@ -121,7 +125,15 @@ class StandingRecords:
                 index_version=index.version,
             ),
         )
+        if not charge.allowed:
+            self._say(index.version, policy)
         return charge.allowed
+
+    def _say(self, version: int, policy: SitePolicy) -> None:
+        """Tell the site's own log, once for each version and policy, that the records lag."""
+        if self._said != (version, _settings(policy)):
+            self._said = (version, _settings(policy))
+            _log.warning("The budget of questions does not pay for new records: the old ones stand.")
 
 
 def _settings(policy: SitePolicy) -> str:
