@@ -240,11 +240,11 @@ def test_a_job_gets_no_case_of_those_who_withdrew_since(
     # A later message of the same job is admitted with the number that is left, until too few are.
     about = canonical_json(["job", "cases", message.snapshot(), manifest.digest()])
     assert message.send().cases == told_of(node, 80, about, version=2)
-    registry.withdraw([f"P{n:04d}" for n in range(8, 45)])
+    registry.withdraw([f"P{n:04d}" for n in range(8, 78)])
     with pytest.raises(Refusal) as refused:
         message.send()
     assert refused.value.code is FailureCode.TOO_FEW_CASES
-    registry.add([f"P{n:04d}" for n in range(45)])
+    registry.add([f"P{n:04d}" for n in range(78)])
     assert len(site.cases(message.send(), manifest).labels) == 88
 
 

@@ -17,7 +17,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from pathlib import Path
 from unica_sdk.errors import DataError
 from unica_sdk.files import locked, write_private
 from unica_sdk.node.disclosure import asked_of
+from unica_sdk.schemas.contract import canonical_json
 from unica_sdk.schemas.policy import SitePolicy
 
 FILE = "budget.sqlite"
@@ -67,6 +68,22 @@ class Charge:
 
     allowed: bool
     left: int
+
+
+RECORD_COST = 4
+"""What a dataset's record costs: 1 for its people, 1 for its studies, and 2 for the words of one person, up
+to 18 of them, each with `disclosure.WORD_NOISE` times the noise of a count."""
+
+
+def asked_by_records(datasets: Sequence[str], version: int) -> Asked:
+    """Return what it is to publish records of these datasets, as measured on a version.
+
+    Example:
+        >>> asked_by_records(["mammograms"], 7).cost
+        4
+    """
+    question = canonical_json(["records", *sorted(datasets)])
+    return Asked(question=question, version=version, cost=RECORD_COST * len(datasets))
 
 
 class Budget:

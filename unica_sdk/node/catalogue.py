@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unica_sdk.node.disclosure import SURE, decide, protect, suppressed_below
+from unica_sdk.node.disclosure import named, protect, suppressed_below
 from unica_sdk.node.index import DatasetInfo, Index
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.schemas import vocabulary
@@ -13,13 +13,6 @@ from unica_sdk.schemas.policy import SitePolicy
 
 STUDIES = 4
 """The most studies of one person that count; noise and threshold of studies are as many times as large."""
-
-WORDS = 3
-"""How many times the noise of a count lies on the question whether enough people have a word."""
-
-COST = 4
-"""What a record costs: 1 for its people, 1 for its studies, and 2 for the words, of which one person can have
-2 · WORDS²."""
 
 _NUMBERS = """
 SELECT count(*), coalesce(sum(least(studies, $most)), 0) FROM (
@@ -43,8 +36,7 @@ def records(index: Index, *, site: str, policy: SitePolicy, key: SiteKey) -> tup
     """Return one record per dataset of the index, as the policy lets it be seen.
 
     A modality, body part or manufacturer is named only where enough people have it, since a rare device can
-    name a person. Ages are the decades that hold enough people, never anybody's own. Each record is worth
-    `COST` questions.
+    name a person. Ages are the decades that hold enough people, never anybody's own.
     """
     return tuple(_Record(index, info, site=site, policy=policy, key=key).made() for info in index.datasets())
 
@@ -95,15 +87,13 @@ class _Record:
         )
 
     def _enough(self, field: str, value: object, people: int) -> bool:
-        decision = decide(
+        return named(
             people,
-            policy=self._policy.model_copy(update={"noise": self._policy.noise * WORDS}),
+            policy=self._policy,
             key=self._key,
             question=canonical_json(["catalogue", self._id, field, value]),
             index_version=self._index.version,
-            margin=SURE,
         )
-        return decision.allow
 
     def _words(self, field: str, sql: str) -> tuple[str, ...]:
         found = self._index.rows(sql, {"dataset": self._info.name})

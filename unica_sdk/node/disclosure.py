@@ -36,21 +36,25 @@ INTERVAL = NormalDist().inv_cdf(0.975)
 BOUND = 2 * MARGIN
 """Noises above the threshold that a suppressed number stays below 97 times in 100."""
 
-SURE = 4.0
-"""Noises above the threshold where a word is named: one that few people have is in 3 of 100,000 draws."""
+WORD_NOISE = 3.0
+"""How many times a count's noise lies on the question whether enough people have a word: one person has many
+words, and nine of them together then move no more than one count."""
+
+WORD_MARGIN = 4.0
+"""Of these noises above the threshold, where a word is named: one of few people is in 3 of 100,000 draws."""
 
 _STANDARD = NormalDist()
 _BITS = 53
 
 
-def release_limit(policy: SitePolicy, *, margin: float = MARGIN) -> float:
+def release_limit(policy: SitePolicy) -> float:
     """Return the least y that is released.
 
     Example:
         >>> release_limit(SitePolicy(threshold=10, noise=10))
         30.0
     """
-    return policy.threshold + margin * policy.noise
+    return policy.threshold + MARGIN * policy.noise
 
 
 def half_width(policy: SitePolicy) -> float:
@@ -77,19 +81,10 @@ def asked_of(question: bytes, *, policy: SitePolicy) -> bytes:
     return canonical_json([policy.threshold, policy.noise]) + b"\0" + question
 
 
-def decide(
-    n: int,
-    *,
-    policy: SitePolicy,
-    key: SiteKey,
-    question: bytes,
-    index_version: int,
-    margin: float = MARGIN,
-) -> Decision:
-    """Decide whether there are enough people for something to be said of them.
+def decide(n: int, *, policy: SitePolicy, key: SiteKey, question: bytes, index_version: int) -> Decision:
+    """Decide whether a number of people is released.
 
     The public text is fixed; the true number stands in the text for the site's audit and nowhere else.
-    `margin` is in noises: `SURE` where what is said names something that few people may have.
 
     Example:
         >>> given = {"policy": SitePolicy(), "key": SiteKey(bytes(32)), "index_version": 1}
@@ -98,7 +93,7 @@ def decide(
         ('below_threshold', 'Too few people to tell.')
     """
     y = _with_noise(n, policy=policy, key=key, question=question, index_version=index_version)
-    limit = release_limit(policy, margin=margin)
+    limit = release_limit(policy)
     allow = y >= limit
     code = RELEASED if allow else BELOW_THRESHOLD
     return Decision(
@@ -107,6 +102,19 @@ def decide(
         public_text=PUBLIC_TEXTS[code],
         audit_text=f"{n} people, {y:.1f} with noise, released from {limit:g}",
     )
+
+
+def named(people: int, *, policy: SitePolicy, key: SiteKey, question: bytes, index_version: int) -> bool:
+    """Decide whether so many people have a word that it may be named: a rare device can name a person.
+
+    Example:
+        >>> given = {"policy": SitePolicy(), "key": SiteKey(bytes(32)), "question": b"a maker"}
+        >>> named(3, index_version=1, **given), named(400, index_version=1, **given)
+        (False, True)
+    """
+    wide = policy.model_copy(update={"noise": policy.noise * WORD_NOISE})
+    y = _with_noise(people, policy=wide, key=key, question=question, index_version=index_version)
+    return y >= wide.threshold + WORD_MARGIN * wide.noise
 
 
 def protect(
