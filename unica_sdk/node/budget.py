@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,6 +98,15 @@ class Budget:
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self._clock = clock
+        self._lock = threading.Lock()
+        self._opened: tuple[int, sqlite3.Connection] | None = None
+
+    def close(self) -> None:
+        """Let go of the file; the next question opens it again."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened[1].close()
+                self._opened = None
 
     @property
     def path(self) -> Path:
@@ -146,23 +156,42 @@ class Budget:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that alone may write; what it wrote is on disk afterwards, or nothing of it."""
         try:
-            self._make()
-            connection = sqlite3.connect(
-                f"file:{self.path}?mode=rw", uri=True, timeout=30, isolation_level=None
-            )
-            try:
-                connection.execute("PRAGMA synchronous = EXTRA")
+            with self._lock:
+                connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                connection.close()  # what was not committed is undone
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
         except (sqlite3.Error, OSError) as err:
             raise DataError(
                 "The budget of questions cannot be used, so nothing is answered.",
                 where=str(self.path),
                 hint=str(err),
             ) from err
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return the connection to the file that is there now; it stays open, as opening one is dear."""
+        self._make()
+        there = self.path.stat().st_ino
+        if self._opened is not None and self._opened[0] != there:
+            self._opened[1].close()
+            self._opened = None
+        if self._opened is None:
+            connection = sqlite3.connect(
+                f"file:{self.path}?mode=rw",
+                uri=True,
+                timeout=30,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            # A commit is one write at the end of a file beside it, flushed to disk.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            self._opened = there, connection
+        return self._opened[1]
 
     def _make(self) -> None:
         """Make the file where there never was one: aside, and put into place as a whole."""

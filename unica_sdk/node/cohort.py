@@ -68,9 +68,10 @@ def condition(query: CohortQuery) -> tuple[str, dict[str, Any]]:
 
 def unknown_here(index: Index, query: CohortQuery, *facets: str) -> tuple[str, ...]:
     """Return the criteria and facets that no dataset of this site can know: they are not answered as zero."""
-    if any(dataset.clinical for dataset in index.datasets()):
+    clinical = sorted_unique(tuple({*query.criteria(), *facets} & CLINICAL_CRITERIA))
+    if not clinical or any(dataset.clinical for dataset in index.datasets()):
         return ()
-    return sorted_unique(tuple(name for name in (*query.criteria(), *facets) if name in CLINICAL_CRITERIA))
+    return clinical
 
 
 def count(index: Index, query: CohortQuery) -> int:
