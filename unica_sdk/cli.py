@@ -416,6 +416,17 @@ def node_approve(
     _say(f"Approved {app_digest}.")
 
 
+@node.command("policy")
+def node_policy(
+    home: Annotated[Path | None, typer.Option("--home", help="The node's folder; else the default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a site insists on, how far off its counts are, and how well a person is protected."""
+    from unica_sdk.environment import protecting
+
+    protecting.show(home.expanduser().resolve() if home else None, as_json=as_json)
+
+
 @node.command("run")
 def node_run(
     home: Home,

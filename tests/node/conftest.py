@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dicom_files import write_collection
-from node_people import ABOUT, APP, PATIENTS, People
+from node_people import ABOUT, APP, PATIENTS, People, fixed_key
 
 from unica_sdk.node.about import say
 from unica_sdk.node.home import NodeHome
@@ -25,6 +25,7 @@ def people() -> People:
 def _template(tmp_path_factory: pytest.TempPathFactory, people: People) -> NodeHome:
     folder = tmp_path_factory.mktemp("template")
     images, clinical = write_collection(folder / "source", patients=PATIENTS)
+    fixed_key(folder / "gr")
     home = NodeHome.create(folder / "gr", site="gr", name="Aegean Breast Centre", country="GR")
     home.pin(people.steward.public_key().public_bytes_raw(), people.gateway.public_key().public_bytes_raw())
     home.approve(APP)
@@ -49,6 +50,7 @@ def node(_template: NodeHome, tmp_path: Path) -> NodeHome:
 
 @pytest.fixture
 def empty_node(tmp_path: Path) -> NodeHome:
+    fixed_key(tmp_path / "lt")
     return NodeHome.create(tmp_path / "lt", site="lt", name="Baltic Clinic", country="LT")
 
 

@@ -20,7 +20,15 @@ from unica_sdk.node.agent import Agent
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import ingest
 from unica_sdk.schemas.cohort import Refused, Released
-from unica_sdk.schemas.exchange import Answer, CountQuestion, FreezeQuestion, Hello, Welcome
+from unica_sdk.schemas.exchange import (
+    Answer,
+    BreakdownQuestion,
+    CountQuestion,
+    FreezeQuestion,
+    Hello,
+    Question,
+    Welcome,
+)
 
 PATIENCE = 30
 
@@ -59,7 +67,7 @@ class GatewayFace:
             return self.welcome
 
         @app.get("/node/v1/questions")
-        def questions(wait: int, authorization: str = Header()) -> list[CountQuestion | FreezeQuestion]:
+        def questions(wait: int, authorization: str = Header()) -> list[Question]:
             admit(authorization)
             try:
                 return [self.questions.get(timeout=wait)]
@@ -124,17 +132,25 @@ def test_hello_brings_the_records_and_the_audit_head(node: NodeHome, face: Gatew
     hello = face.hellos.get(timeout=PATIENCE)
     assert [record.id for record in hello.datasets] == ["gr/screening"]
     assert (hello.audit_head, hello.audit_length) == node.audit.head()
+    assert hello.policy == node.policy()
     claims = face.claims[0]
     assert (claims["sub"], claims["exp"] - claims["iat"]) == ("gr", 60)
 
 
 @pytest.mark.usefixtures("running")
 def test_questions_are_answered_by_their_number(face: GatewayFace, people: People) -> None:
-    face.questions.put(CountQuestion(id="q1", query={}))
+    face.questions.put(CountQuestion(id="q1", query={}, asker="alice"))
     face.questions.put(FreezeQuestion(id="q2", query={}, holder="alice", permit=people.permit()))
-    face.questions.put(CountQuestion(id="q3", query={"modality": ["XX"]}))
-    answers = {a.question: a for a in (face.answers.get(timeout=PATIENCE) for _ in range(3))}
+    face.questions.put(CountQuestion(id="q3", query={"modality": ["XX"]}, asker="alice"))
+    face.questions.put(BreakdownQuestion(id="q4", query={}, by=("outcome",), asker="alice"))
+    answers = {a.question: a for a in (face.answers.get(timeout=PATIENCE) for _ in range(4))}
     assert isinstance(answers["q1"].count, Released)
+    assert answers["q4"].count == answers["q1"].count
+    assert [cell.values for cell in answers["q4"].cells] == [
+        ("interval_cancer",),
+        ("negative",),
+        ("screen_detected",),
+    ]
     assert answers["q2"].snapshot is not None
     assert answers["q3"].count == Refused(site="gr", code="malformed")
 
@@ -142,11 +158,11 @@ def test_questions_are_answered_by_their_number(face: GatewayFace, people: Peopl
 @pytest.mark.usefixtures("running")
 def test_a_gateway_that_fails_for_a_while_is_asked_again(face: GatewayFace) -> None:
     face.broken = True
-    face.questions.put(CountQuestion(id="lost", query={}))
+    face.questions.put(CountQuestion(id="lost", query={}, asker="alice"))
     for _ in range(4):
         face.turned_away.get(timeout=PATIENCE)
     face.broken = False
-    face.questions.put(CountQuestion(id="q1", query={}))
+    face.questions.put(CountQuestion(id="q1", query={}, asker="alice"))
     assert face.hellos.get(timeout=PATIENCE).datasets
     answered = face.answers.get(timeout=PATIENCE)
     assert answered.question in {"lost", "q1"}
@@ -163,7 +179,7 @@ def test_the_agent_waits_for_a_gateway_that_is_not_there_yet(node: NodeHome, fac
             for _ in range(2):
                 # Twice: the gateway comes up, goes, and comes up again.
                 server = Serving(face.app(), port)
-                face.questions.put(CountQuestion(id="q", query={}))
+                face.questions.put(CountQuestion(id="q", query={}, asker="alice"))
                 assert face.answers.get(timeout=PATIENCE).question == "q"
                 server.close()
         finally:
@@ -177,9 +193,8 @@ def test_a_hub_that_rewrites_its_audit_is_noticed(
 ) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{serving.port}") as client:
         agent = Agent(node, client)
-        agent.record()  # which is an entry of its own
-        before = node.audit.verify()
         agent.hello()
+        before = node.audit.verify()
         agent.hello()
         face.welcome = Welcome(audit_head="sha256:" + "2" * 64, audit_length=9)
         agent.hello()

@@ -5,21 +5,24 @@ from typing import Any
 
 import pytest
 from dicom_files import write_collection, write_dicom
-from node_people import PATIENTS, People
+from node_people import PATIENTS, People, told, told_of
+from node_records import drafts
 
 from unica_sdk.node import cohort
 from unica_sdk.node.answers import Answerer
+from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import Index
+from unica_sdk.node.index import DatasetInfo, Index, InstanceRow, publish
 from unica_sdk.node.ingest import ingest
 from unica_sdk.schemas.cohort import AgeRange, CohortQuery, Refused, Released, Suppressed, Unsupported
-from unica_sdk.schemas.exchange import Answer, CountQuestion, FreezeQuestion
+from unica_sdk.schemas.contract import canonical_json
+from unica_sdk.schemas.exchange import Answer, BreakdownQuestion, CountQuestion, FreezeQuestion
 
 
 def _count(node: NodeHome, query: dict[str, Any]) -> Any:
-    answer = Answerer(node).answer(CountQuestion(id="q1", query=query))
+    answer = Answerer(node).answer(CountQuestion(id="q1", query=query, asker="alice"))
     assert answer.question == "q1"
-    assert answer.snapshot is None
+    assert (answer.snapshot, answer.cells) == (None, ())
     return answer.count
 
 
@@ -31,17 +34,20 @@ def _freeze(
     return Answerer(node).answer(question)
 
 
-def test_a_count_is_rounded_and_its_interval_holds_the_truth(node: NodeHome) -> None:
-    assert _count(node, {}) == Released(site="gr", n=90, low=88, high=92, index_version=1)
-    assert _count(node, {"outcome": ["screen_detected"]}) == Released(
-        site="gr", n=20, low=18, high=22, index_version=1
-    )
+def test_a_count_is_what_the_gate_makes_of_the_number_of_matching_people(node: NodeHome) -> None:
+    assert _count(node, {}) == told(node, PATIENTS)
+    query = CohortQuery(outcome=("screen_detected",))
+    assert _count(node, {"outcome": ["screen_detected"]}) == told(node, 22, query)
+    released = told(node, PATIENTS)
+    assert isinstance(released, Released)
+    assert released.low <= PATIENTS <= released.high
+    assert released.n % 5 == 0
 
 
 def test_none_and_few_look_the_same(node: NodeHome) -> None:
     nobody = _count(node, {"modality": ["CT"]})
     few = _count(node, {"age": {"low": 40, "high": 40}})
-    assert nobody == few == Suppressed(site="gr", below=10, index_version=1)
+    assert nobody == few == Suppressed(site="gr", below=50, index_version=1)
 
 
 @pytest.mark.parametrize(
@@ -106,14 +112,18 @@ def test_a_site_without_a_clinical_table_does_not_answer_zero_cancers(
     ingest(empty_node, images, **words)
     expected = Unsupported(site="lt", criteria=("diagnosis", "outcome"))
     assert _count(empty_node, {"outcome": ["negative"], "diagnosis": ["none"], "sex": ["female"]}) == expected
-    assert isinstance(_count(empty_node, {"sex": ["female"]}), Released)
+    assert _count(empty_node, {"sex": ["female"]}) == told(empty_node, 12, CohortQuery(sex=("female",)))
+    breakdown = BreakdownQuestion(id="b", query={"sex": ["female"]}, by=("outcome", "age"), asker="alice")
+    answer = Answerer(empty_node).answer(breakdown)
+    assert (answer.count, answer.cells) == (Unsupported(site="lt", criteria=("outcome",)), ())
     ingest(empty_node, images, **words, clinical=clinical)
-    assert isinstance(_count(empty_node, {"diagnosis": ["none"]}), Suppressed)
+    expected = told(empty_node, 9, CohortQuery(diagnosis=("none",)), version=2)
+    assert _count(empty_node, {"diagnosis": ["none"]}) == expected
 
 
 def test_before_the_first_ingest_nobody_is_there(empty_node: NodeHome) -> None:
-    assert _count(empty_node, {}) == Suppressed(site="lt", below=10, index_version=0)
-    assert Answerer(empty_node).records() == ()
+    assert _count(empty_node, {}) == told(empty_node, 0, version=0)
+    assert drafts(empty_node) == ()
 
 
 def test_every_answer_is_in_the_audit_with_the_true_number(node: NodeHome, people: People) -> None:
@@ -123,11 +133,12 @@ def test_every_answer_is_in_the_audit_with_the_true_number(node: NodeHome, peopl
     _count(node, {"x": 1})
     entries = list(node.audit.entries())[before:]
     assert [(e.actor, e.action, e.detail["status"]) for e in entries] == [
-        ("gateway", "count", "released"),
+        ("gateway", "count", "suppressed"),
         ("alice", "freeze", "released"),
         ("gateway", "count", "unsupported"),
     ]
-    assert "22" in entries[0].detail["decision"]
+    assert "22 people" in entries[0].detail["decision"]
+    assert [entry.detail.get("payer") for entry in entries] == ["asker:alice", "permit:permit-1", None]
 
 
 def test_without_an_audit_there_is_no_answer_and_no_snapshot(node: NodeHome, people: People) -> None:
@@ -146,7 +157,9 @@ def test_a_broken_policy_answers_nothing(node: NodeHome) -> None:
 
 def test_a_freeze_keeps_a_list_that_only_the_site_can_read(node: NodeHome, people: People) -> None:
     answer = _freeze(node, people, {"outcome": ["negative"]})
-    assert answer.count == Released(site="gr", n=65, low=63, high=67, index_version=1)
+    query = CohortQuery(outcome=("negative",))
+    assert answer.count == told(node, 66, query, datasets=("screening",))
+    assert answer.count != told(node, 66, query)
     assert answer.snapshot is not None
     assert answer.snapshot.cases == answer.count
     kept = cohort.load(node, answer.snapshot.id)
@@ -184,22 +197,34 @@ def test_a_freeze_without_a_good_permit_is_refused(
 
 def test_a_freeze_of_few_leaves_no_trace_but_the_audit(node: NodeHome, people: People) -> None:
     answer = _freeze(node, people, {"age": {"low": 40, "high": 41}})
-    assert answer == Answer(question="f1", count=Suppressed(site="gr", below=10, index_version=1))
+    assert answer == Answer(question="f1", count=Suppressed(site="gr", below=50, index_version=1), left=49)
     assert list(node.snapshot_folder.iterdir()) == []
 
 
 def test_a_permit_freezes_by_the_data_it_covers_alone(node: NodeHome, people: People, tmp_path: Path) -> None:
-    """Twelve people have a CT in another dataset; the permit does not cover it, so nobody may know."""
-    for number in range(12):
+    """Eighty people have a CT in another dataset; the permit does not cover it, so nobody may know."""
+    for number in range(80):
         write_dicom(
             tmp_path / "ct" / f"{number}", patient=f"P{number:04d}", number=500 + number, Modality="CT"
         )
     ingest(node, tmp_path / "ct", dataset="ct", title="t", description="d", synthetic=True)
     assert isinstance(_count(node, {"modality": ["CT"]}), Released)
-    assert isinstance(_freeze(node, people, {"modality": ["CT"]}).count, Suppressed)
-    both = ("gr/ct", "gr/screening")
-    wide = _freeze(node, people, {"modality": ["CT"]}, datasets=both)
-    assert isinstance(wide.count, Released)
+    query = CohortQuery(modality=("CT",))
+    narrow = _freeze(node, people, {"modality": ["CT"]})
+    assert narrow.count == told(node, 0, query, version=2, datasets=("screening",))
+    wide = _freeze(node, people, {"modality": ["CT"]}, datasets=("gr/ct", "gr/screening"))
+    assert wide.count == told(node, 80, query, version=2, datasets=("ct", "screening"))
+
+
+def test_a_freeze_leaves_out_whoever_withdrew(node: NodeHome, people: People) -> None:
+    registry = ConsentRegistry.of(node)
+    gone = [f"P{number:04d}" for number in range(8)]
+    registry.withdraw(gone)
+    answer = _freeze(node, people, {})
+    assert answer.count == told(node, PATIENTS - 8, version=2, datasets=("screening",))
+    assert answer.snapshot is not None
+    kept = cohort.load(node, answer.snapshot.id)
+    assert not {registry.pseudonym(person) for person in gone} & set(kept.patients)
 
 
 def test_records_describe_each_dataset_in_protected_numbers(
@@ -208,9 +233,8 @@ def test_records_describe_each_dataset_in_protected_numbers(
     for number in range(3):
         write_dicom(tmp_path / "few" / f"{number}", patient=f"Q{number}", number=900 + number, Modality="CT")
     ingest(node, tmp_path / "few", dataset="few", title="Few", description="d", synthetic=True)
-    quiet = {"noise": 1.0, "person_budget": 1, "site_budget": 1, "rounding": 1}
-    set_policy(node, **quiet)
-    few, screening = Answerer(node).records()
+    set_policy(node, noise=3, site_budget=9, person_budget=9)
+    few, screening = drafts(node)
     assert (few.id, few.modalities, few.manufacturers, few.ages) == ("gr/few", (), (), None)
     assert isinstance(few.patients, Suppressed)
     assert isinstance(few.studies, Suppressed)
@@ -220,20 +244,46 @@ def test_records_describe_each_dataset_in_protected_numbers(
         True,
     )
     assert (screening.modalities, screening.body_parts) == (("MG",), ("breast",))
-    assert isinstance(screening.patients, Released)
-    assert screening.patients.low <= 88 <= screening.patients.high
+    asked = canonical_json(["catalogue", "gr/screening", "patients"])
+    assert screening.patients == told_of(node, PATIENTS, asked, version=2)
     assert screening.index_version == 2
-    # 28 people are in their forties and 20 in each decade after: what is named are decades, not ages.
-    assert screening.ages == AgeRange(low=40, high=79)
-    set_policy(node, threshold=19, **quiet)
-    assert Answerer(node).records()[1].ages == AgeRange(low=40, high=49)
-    set_policy(node, threshold=29, **quiet)
-    assert Answerer(node).records()[1].ages is None
 
 
-def test_many_studies_of_few_people_are_not_released(empty_node: NodeHome, tmp_path: Path) -> None:
-    for number in range(30):
-        write_dicom(tmp_path / "d" / f"{number}", patient=f"P{number % 3}", number=number + 1)
-    ingest(empty_node, tmp_path / "d", dataset="one", title="t", description="d", synthetic=True)
-    (record,) = Answerer(empty_node).records()
-    assert isinstance(record.studies, Suppressed)
+def _people(home: NodeHome, ages: dict[int, int], *, studies: int = 1) -> None:
+    """Publish people of these ages, each with some studies."""
+    rows = [
+        InstanceRow(
+            path=f"/{age}/{n}/{study}", patient=f"{age:016x}{n:016x}", study=f"s{age}.{n}.{study}",
+            series=f"r{age}.{n}.{study}", instance=f"i{age}.{n}.{study}", modality="MG", body_part="breast",
+            manufacturer="acme", sex="female", age=age, rows=8, columns=8, frames=1, samples=1,
+            transfer_syntax="1.2.840.10008.1.2.1",
+        )
+        for age, number in ages.items()
+        for n in range(number)
+        for study in range(studies)
+    ]  # fmt: skip
+    info = DatasetInfo(name="one", title="t", description="d", synthetic=True)
+    publish(home.index_folder, info=info, source="/a", instances=rows, clinical=[])
+
+
+def test_a_word_stands_in_a_record_only_where_clearly_enough_people_have_it(empty_node: NodeHome) -> None:
+    """Ages are decades, never anybody's own; the limit is 10 and four times the threefold noise: 130."""
+    _people(empty_node, {33: 60, 47: 300, 52: 400, 66: 20})
+    (record,) = drafts(empty_node)
+    assert record.ages == AgeRange(low=40, high=59)
+    assert (record.modalities, record.manufacturers) == (("MG",), ("acme",))
+
+
+def test_many_studies_of_few_people_are_not_released(empty_node: NodeHome) -> None:
+    _people(empty_node, {50: 3}, studies=200)
+    (record,) = drafts(empty_node)
+    assert isinstance(record.patients, Suppressed)
+    assert record.studies == Suppressed(site="lt", below=200, index_version=1)
+
+
+def test_nobody_counts_for_more_than_four_studies(empty_node: NodeHome) -> None:
+    _people(empty_node, {50: 500}, studies=9)
+    (record,) = drafts(empty_node)
+    assert isinstance(record.studies, Released)
+    assert record.studies.low <= 2000 <= record.studies.high
+    assert record.studies.high - record.studies.low > 150  # the noise of four studies a person

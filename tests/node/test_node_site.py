@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from node_people import APP, PATIENTS, People
+from node_people import APP, PATIENTS, People, told, told_of
 
 from unica_sdk.federation.ports import Refusal, Site
 from unica_sdk.node import cohort
+from unica_sdk.node.answers import Answerer
+from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of
 from unica_sdk.node.index import Index
 from unica_sdk.node.site import LocalSite
 from unica_sdk.schemas.app import AppManifest
-from unica_sdk.schemas.cohort import CohortQuery
+from unica_sdk.schemas.cohort import CohortQuery, Released, Suppressed
+from unica_sdk.schemas.contract import canonical_json
+from unica_sdk.schemas.exchange import CountQuestion
 from unica_sdk.schemas.job import FailureCode
 from unica_sdk.schemas.signing import SignedDocument, sign
 from unica_sdk.schemas.ticket import Ticket, parameters_digest
@@ -74,6 +78,14 @@ class Message:
             manifest=self.manifest,
             parameters=self.parameters,
         )
+
+
+def _about(message: Message, snapshot: str, what: str) -> bytes:
+    return canonical_json(["job", what, snapshot, message.manifest.digest()])
+
+
+def _told(message: Message, snapshot: str, what: str, n: int) -> Released | Suppressed:
+    return told_of(message.node, n, _about(message, snapshot, what))
 
 
 @pytest.fixture
@@ -209,17 +221,22 @@ def _no_index(m: Message) -> None:
     (m.node.index_folder / "CURRENT").unlink()
 
 
+def _nothing_left_to_ask(m: Message) -> None:
+    path = m.node.folder / "policy.toml"
+    path.write_text(path.read_text().replace("person_budget = 50", "person_budget = 2"))
+
+
 def _too_few_people(m: Message) -> None:
     m.query = CohortQuery(outcome=("screen_detected",))
 
 
 def _app_wants_more(m: Message) -> None:
-    m.manifest = m.manifest.model_copy(update={"minimum_cases": PATIENTS + 1})
+    m.manifest = m.manifest.model_copy(update={"minimum_cases": PATIENTS + 50})
 
 
 def _site_wants_more(m: Message) -> None:
     path = m.node.folder / "policy.toml"
-    path.write_text(path.read_text().replace("minimum_cases = 50", f"minimum_cases = {PATIENTS + 1}"))
+    path.write_text(path.read_text().replace("minimum_cases = 50", f"minimum_cases = {PATIENTS + 50}"))
 
 
 def _no_image_of_the_modality(m: Message) -> None:
@@ -281,6 +298,7 @@ TABLE: dict[FailureCode, tuple[Callable[[Message], None], ...]] = {
         _site_wants_more,
         _no_image_of_the_modality,
     ),
+    FailureCode.BUDGET_SPENT: (_nothing_left_to_ask,),
     FailureCode.AUDIT_UNAVAILABLE: (_no_audit, _no_audit_for_the_refusal),
 }
 
@@ -329,7 +347,7 @@ def test_a_right_message_is_admitted_and_recorded(message: Message) -> None:
     assert admission.ticket.job == "job-1"
     assert admission.parameters == {"epochs": 2}
     assert admission.seconds == 600
-    assert (admission.cases.n, admission.cases.low, admission.cases.high) == (90, 88, 92)
+    assert admission.cases == _told(message, admission.snapshot, "cases", PATIENTS)
     last = list(message.node.audit.entries())[-1]
     assert (last.action, last.subject, last.detail["holder"]) == ("admit", "job-1", "alice")
 
@@ -347,17 +365,79 @@ def test_the_admitted_cases_are_those_of_the_snapshot(message: Message) -> None:
 def test_no_figure_may_leave_about_few_people_of_either_class(
     message: Message, set_policy: Callable[..., None], threshold: int
 ) -> None:
-    set_policy(message.node, threshold=threshold, rounding=5)
-    cases = LocalSite(message.node).cases(message.send(), message.manifest)
+    set_policy(message.node, threshold=threshold, rounding=5, noise=2, site_budget=4, person_budget=4)
+    admission = message.send()
+    cases = LocalSite(message.node).cases(admission, message.manifest)
     # one image a patient in this collection, so that images are people
     positive = int((cases.labels[cases.held_out] == 1).sum())
     negative = int((cases.labels[cases.held_out] == 0).sum())
-    if min(positive, negative) < threshold:
-        assert cases.tested is None
-    else:
-        assert cases.tested is not None
-        assert cases.tested.n % 5 == 0
-        assert cases.tested.low <= positive + negative <= cases.tested.high
+    numbers = {"positive": positive, "negative": negative, "tested": positive + negative}
+    told = {what: _told(message, admission.snapshot, what, n) for what, n in numbers.items()}
+    passed = all(isinstance(answer, Released) for answer in told.values())
+    assert cases.tested == (told["tested"] if passed else None)
+
+
+def test_the_numbers_of_a_job_are_questions_of_their_own(message: Message) -> None:
+    """Were two of them one question, their noise would be the same and their difference exact."""
+    admission = message.send()
+    whats = ("cases", "positive", "negative", "tested")
+    assert len({_told(message, admission.snapshot, what, 500).n for what in whats}) > 1
+    about = {_about(message, admission.snapshot, what) for what in whats}
+    about |= {cohort.question_about(CohortQuery(), datasets=scope) for scope in (None, ("screening",))}
+    assert len(about) == 6
+
+
+def test_a_job_is_paid_for_once_by_its_permit_and_the_site(
+    message: Message, set_policy: Callable[..., None]
+) -> None:
+    set_policy(message.node, noise=4, site_budget=5, person_budget=5)
+    site = LocalSite(message.node)
+    for _ in range(3):
+        site.cases(message.send(), message.manifest)
+    other = message.manifest.model_copy(update={"title": "another app, or other bounds"})
+    message.manifest = other
+    with pytest.raises(Refusal) as refused:
+        message.send()
+    assert refused.value.code is FailureCode.BUDGET_SPENT
+    asked = Answerer(message.node).answer(CountQuestion(id="q", query={}, asker="bob"))
+    assert (asked.count.status, asked.left) == (told(message.node, PATIENTS).status, 1)
+
+
+def test_a_withdrawal_in_the_middle_of_a_job_is_paid_for_and_may_end_it(
+    message: Message, set_policy: Callable[..., None]
+) -> None:
+    set_policy(message.node, noise=4, site_budget=5, person_budget=5)
+    site, admission = LocalSite(message.node), message.send()
+    ConsentRegistry.of(message.node).withdraw(["P0001"])
+    with pytest.raises(Refusal) as refused:
+        site.cases(admission, message.manifest)
+    assert refused.value.code is FailureCode.BUDGET_SPENT
+
+
+def test_the_smallest_cohort_is_judged_by_the_number_with_noise(message: Message) -> None:
+    """Else cohorts that differ by one person would show where the true number stands."""
+    admitted = []
+    for required in range(PATIENTS - 30, PATIENTS + 31, 5):
+        message.manifest = message.manifest.model_copy(update={"minimum_cases": required})
+        snapshot = message.snapshot()
+        cases = _told(message, snapshot, "cases", PATIENTS)
+        try:
+            message.send()
+            admitted.append(required)
+            assert isinstance(cases, Released)
+            assert cases.n >= required
+        except Refusal as refusal:
+            assert refusal.code in (FailureCode.TOO_FEW_CASES, FailureCode.BUDGET_SPENT)
+            assert refusal.code is FailureCode.BUDGET_SPENT or cases.n < required
+    assert admitted
+
+
+def test_without_a_budget_that_can_be_written_no_job_begins(message: Message) -> None:
+    message.send()
+    (message.node.folder / "budget.sqlite").write_bytes(b"no database")
+    with pytest.raises(Refusal) as refused:
+        message.send()
+    assert refused.value.code is FailureCode.AUDIT_UNAVAILABLE
 
 
 def test_cases_that_can_no_longer_be_read_do_not_slip_below_the_minimum(message: Message) -> None:
@@ -365,7 +445,7 @@ def test_cases_that_can_no_longer_be_read_do_not_slip_below_the_minimum(message:
     with Index.open(message.node.index_folder) as index:
         frozen = cohort.load(message.node, admission.snapshot)
         paths = [case.path for case in cases_of(index, frozen, message.manifest)]
-    gone = [Path(path).rename(path + ".away") for path in paths[: PATIENTS - 49]]
+    gone = [Path(path).rename(path + ".away") for path in paths[: PATIENTS - 15]]
     try:
         with pytest.raises(Refusal) as refused:
             LocalSite(message.node).cases(admission, message.manifest)

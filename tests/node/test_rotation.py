@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from dicom_files import write_clinical, write_collection
-from node_people import People
+from node_people import People, told, told_of
 from typer.testing import CliRunner
 
 from unica_sdk.cli import app
@@ -25,7 +25,8 @@ from unica_sdk.node.ingest import ingest
 from unica_sdk.node.rotation import rotate
 from unica_sdk.node.site import LocalSite
 from unica_sdk.schemas.app import AppManifest
-from unica_sdk.schemas.cohort import CohortQuery, Refused, Released
+from unica_sdk.schemas.cohort import CohortQuery, Refused
+from unica_sdk.schemas.contract import canonical_json
 from unica_sdk.schemas.exchange import CountQuestion
 from unica_sdk.schemas.job import FailureCode
 
@@ -151,7 +152,7 @@ def test_a_rotation_killed_anywhere_is_done_by_the_next(home: NodeHome, at: int)
     before = _version(home)
     frozen = _freeze(home)
     code = _die(home, at)
-    answer = Answerer(home).answer(CountQuestion(id="q", query={})).count
+    answer = Answerer(home).answer(CountQuestion(id="q", query={}, asker="alice")).count
     if (home.folder / "rotation.json").exists():
         assert code == 9
         # Nobody reads by either key, and nobody's word is lost on the way.
@@ -161,7 +162,7 @@ def test_a_rotation_killed_anywhere_is_done_by_the_next(home: NodeHome, at: int)
         with pytest.raises((Unavailable, ConfigurationError)):
             ConsentRegistry.of(home).withdraw(["P0005"])
     else:
-        assert isinstance(answer, Released)
+        assert answer == told(home, PATIENTS, version=before)
         assert cohort.load(home, frozen.id) == frozen
     rotate(home)
     assert len(_everyone(home)) == PATIENTS
@@ -231,18 +232,19 @@ def test_a_job_gets_no_case_of_those_who_withdrew_since(
         assert len(frozen.patients) == 88
         cases = cases_of(index, frozen, manifest)
         assert {case.patient for case in cases}.isdisjoint(registry.pseudonym(f"P{n:04d}") for n in range(8))
-        assert prepare_cases(node, index, frozen, manifest).patients == 80
+        assert prepare_cases(node, index, frozen, manifest).people.all == 80
     left = site.cases(admission, manifest)
     assert (len(everybody.labels), len(left.labels)) == (88, 80)
     last = list(node.audit.entries())[-1]
     assert (last.action, last.detail["withheld"], last.detail["patients"]) == ("cases", 8, 80)
     # A later message of the same job is admitted with the number that is left, until too few are.
-    assert message.send().cases == Released(site="gr", n=80, low=78, high=82, index_version=2)
-    registry.withdraw([f"P{n:04d}" for n in range(8, 45)])
+    about = canonical_json(["job", "cases", message.snapshot(), manifest.digest()])
+    assert message.send().cases == told_of(node, 80, about, version=2)
+    registry.withdraw([f"P{n:04d}" for n in range(8, 78)])
     with pytest.raises(Refusal) as refused:
         message.send()
     assert refused.value.code is FailureCode.TOO_FEW_CASES
-    registry.add([f"P{n:04d}" for n in range(45)])
+    registry.add([f"P{n:04d}" for n in range(78)])
     assert len(site.cases(message.send(), manifest).labels) == 88
 
 

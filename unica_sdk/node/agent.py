@@ -60,7 +60,7 @@ class Agent:
     ) -> None:
         self.home = home
         self.answerer = Answerer(home)
-        self._records = RecordKeeper(home)
+        self._records = RecordKeeper(home, standing=self.answerer.standing)
         self._refused: tuple[RecordProblem, ...] = ()
         self._client = client
         self._hello_seconds = hello_seconds
@@ -93,7 +93,7 @@ class Agent:
         """Return the site's good records, made anew for a new index, policy or description.
 
         Raises:
-            UnicaError: the policy, the registry of consent or the index cannot be read.
+            UnicaError: the policy, the registry of consent, the budget or the index cannot be read.
         """
         return self._records.current().records
 
@@ -104,9 +104,9 @@ class Agent:
             httpx.HTTPError: the gateway did not answer, or not with a welcome.
             UnicaError: the site's own records cannot be made.
         """
-        datasets = self.record()
+        datasets, policy = self.record(), self.home.policy()
         head, length = self.home.audit.head()
-        hello = Hello(datasets=datasets, audit_head=head, audit_length=length)
+        hello = Hello(datasets=datasets, policy=policy, audit_head=head, audit_length=length)
         response = self._post("/node/v1/hello", hello.model_dump_json())
         welcome = Welcome.model_validate_json(response.content)
         self._note_refusals(welcome.refused)

@@ -8,10 +8,11 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from unica_sdk.node.about import About
-from unica_sdk.node.disclosure import protect
+from unica_sdk.node.disclosure import named, protect, suppressed_below
 from unica_sdk.node.index import DatasetInfo, Index
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.records.tiers import Facts, tier
@@ -22,18 +23,12 @@ from unica_sdk.schemas.contract import Contract, Moment, Names, canonical_json
 from unica_sdk.schemas.policy import SitePolicy
 
 STUDIES_A_PERSON = 4
-"""Studies of one person that are counted: what one more person changes has a bound, and noise covers it."""
+"""The most studies of one person that count; noise and threshold of studies are as many times as large."""
 
-SURE = 2.0
-"""A word is named where the number's lower end is this many standard deviations of the noise above the
-threshold: four for the number itself, so that a word of fewer people than the threshold is named once in
-30,000 draws. A rare device can name a person, and each index version is another draw."""
-
-_PEOPLE = "SELECT count(DISTINCT patient) FROM instance WHERE dataset = $dataset"
-_STUDIES = (
-    "SELECT coalesce(sum(least(studies, $most)), 0) FROM (SELECT count(DISTINCT study) AS studies"
-    " FROM instance WHERE dataset = $dataset GROUP BY patient)"
-)
+_NUMBERS = """
+SELECT count(*), coalesce(sum(least(studies, $most)), 0) FROM (
+    SELECT patient, count(DISTINCT study) AS studies FROM instance WHERE dataset = $dataset GROUP BY patient)
+"""
 _OUTSIDE = (
     "SELECT count(DISTINCT patient) FROM instance"
     " WHERE dataset = $dataset AND (body_part IS NULL OR modality = $other)"
@@ -52,9 +47,6 @@ _EXTRA = (
     " FROM clinical WHERE dataset = $dataset AND extra IS NOT NULL) GROUP BY ALL"
 )
 _COLUMNS = ("sex", "age", "diagnosis", "outcome")
-
-Protected = Callable[[object, int], Released | Suppressed]
-"""What was asked, and the true number, to the number as it may leave the site."""
 
 
 class Measures(Contract):
@@ -76,53 +68,86 @@ class Measures(Contract):
     issued: Moment
 
 
-def records(index: Index, *, site: str, policy: SitePolicy, key: SiteKey) -> tuple[DatasetRecord, ...]:
-    """Return one record per dataset, as the policy lets it be seen, before people said anything."""
-    return tuple(
-        described(measure(index, info, site=site, policy=policy, key=key), info, About(), site=site)
-        for info in index.datasets()
-    )
-
-
 def measure(index: Index, info: DatasetInfo, *, site: str, policy: SitePolicy, key: SiteKey) -> Measures:
     """Ask the index what a record says of a dataset.
 
     Raises:
         DataError: the index cannot be read.
     """
+    return _Measuring(index, info, site=site, policy=policy, key=key).made()
 
-    def protected(what: object, number: int) -> Released | Suppressed:
-        return protect(
-            number,
-            policy=policy,
-            site=site,
-            key=key,
-            question=canonical_json(["catalogue", f"{site}/{info.name}", what]),
-            index_version=index.version,
+
+class _Measuring:
+    """One dataset's measures in the making."""
+
+    def __init__(
+        self, index: Index, info: DatasetInfo, *, site: str, policy: SitePolicy, key: SiteKey
+    ) -> None:
+        self._index, self._info, self._site, self._policy, self._key = index, info, site, policy, key
+        self._id = f"{site}/{info.name}"
+
+    def made(self) -> Measures:
+        ((patients, studies),) = self._rows(_NUMBERS, most=STUDIES_A_PERSON)
+        ((outside,),) = self._rows(_OUTSIDE, other="OT")
+        people = self._number("patients", patients, times=1)
+        # Each person has a study: a number of studies must not say that there are a few people.
+        known = isinstance(people, Released)
+        return Measures(
+            dataset=self._info.name,
+            patients=people,
+            studies=self._number("studies", studies, times=STUDIES_A_PERSON, known=known),
+            modalities=self._words("modality", _OF_IMAGES.format(column="modality")),
+            body_parts=self._words("body_part", _OF_IMAGES.format(column="body_part")),
+            manufacturers=self._words("manufacturer", _OF_IMAGES.format(column="manufacturer")),
+            conditions=self._words("diagnosis", _OF_PEOPLE.format(column="diagnosis")),
+            sexes=self._words("sex", _OF_PEOPLE.format(column="sex")),
+            variables=self._variables(),
+            ages=_ages(self._words("age", _OF_PEOPLE.format(column="age // 10"))),
+            outside=self._enough("outside", "", outside),
+            vocabulary=vocabulary.VERSION,
+            index_version=self._index.version,
+            issued=self._index.created,
         )
 
-    def named(what: str, sql: str, **values: object) -> tuple[str, ...]:
-        found = index.rows(sql, {"dataset": info.name, **values})
-        return tuple(str(word) for word, people in found if _sure(protected([what, word], people), policy))
+    def _rows(self, sql: str, **values: object) -> list[tuple[Any, ...]]:
+        return self._index.rows(sql, {"dataset": self._info.name, **values})
 
-    ((patients,),) = index.rows(_PEOPLE, {"dataset": info.name})
-    ((outside,),) = index.rows(_OUTSIDE, {"dataset": info.name, "other": "OT"})
-    return Measures(
-        dataset=info.name,
-        patients=protected("patients", patients),
-        studies=_studies(index, info, protected),
-        modalities=named("modality", _OF_IMAGES.format(column="modality")),
-        body_parts=named("body_part", _OF_IMAGES.format(column="body_part")),
-        manufacturers=named("manufacturer", _OF_IMAGES.format(column="manufacturer")),
-        conditions=named("diagnosis", _OF_PEOPLE.format(column="diagnosis")),
-        sexes=named("sex", _OF_PEOPLE.format(column="sex")),
-        variables=_variables(index, info, lambda what, n: _sure(protected(what, n), policy)),
-        ages=_ages(named("age", _OF_PEOPLE.format(column="age // 10"))),
-        outside=_sure(protected("outside", outside), policy),
-        vocabulary=vocabulary.VERSION,
-        index_version=index.version,
-        issued=index.created,
-    )
+    def _number(self, what: str, n: int, *, times: int, known: bool = True) -> Released | Suppressed:
+        """Protect a number of which one person may account for some: threshold and noise grow as much."""
+        scaled = {"threshold": self._policy.threshold * times, "noise": self._policy.noise * times}
+        policy = self._policy.model_copy(update=scaled)
+        if not known:
+            below = suppressed_below(policy)
+            return Suppressed(site=self._site, below=below, index_version=self._index.version)
+        return protect(
+            n,
+            policy=policy,
+            site=self._site,
+            key=self._key,
+            question=canonical_json(["catalogue", self._id, what]),
+            index_version=self._index.version,
+        )
+
+    def _enough(self, field: str, value: object, people: int) -> bool:
+        return named(
+            people,
+            policy=self._policy,
+            key=self._key,
+            question=canonical_json(["catalogue", self._id, field, value]),
+            index_version=self._index.version,
+        )
+
+    def _words(self, field: str, sql: str) -> tuple[str, ...]:
+        return tuple(str(word) for word, people in self._rows(sql) if self._enough(field, word, people))
+
+    def _variables(self) -> tuple[str, ...]:
+        """Return the fields of the clinical data that enough people have."""
+        there: list[tuple[Any, ...]] = self._rows(_EXTRA)
+        for column in _COLUMNS:
+            ((people,),) = self._rows(_VARIABLE.format(column=column))
+            there.append((column, people))
+        enough = (str(name) for name, people in there if self._enough("variable", name, people))
+        return tuple(dict.fromkeys(enough))
 
 
 def described(
@@ -138,21 +163,7 @@ def described(
         name: The site's full name: the publisher, where people name no other.
         country: The site's, in two letters.
     """
-    facts = Facts(
-        named=frozenset(
-            field
-            for field, words in (
-                ("modality", measures.modalities),
-                ("body_part", measures.body_parts),
-                ("sex", measures.sexes),
-            )
-            if words
-        ),
-        outside=measures.outside,
-        variables=frozenset(measures.variables),
-        screening_negative=measures.conditions == ("none",),
-    )
-    reached, missing = tier(facts)
+    reached, missing = tier(_facts(measures))
     measured = measures.model_dump(exclude={"dataset", "outside"})
     said = about.model_dump(exclude={"title", "description", "publisher", "condition"})
     return DatasetRecord.model_validate(
@@ -173,31 +184,18 @@ def described(
     )
 
 
-def _sure(answer: Released | Suppressed, policy: SitePolicy) -> bool:
-    return isinstance(answer, Released) and answer.low >= policy.threshold + SURE * policy.noise
-
-
-def _studies(index: Index, info: DatasetInfo, protected: Protected) -> Released | Suppressed:
-    """Return the number of studies, those of one person up to a bound.
-
-    In units of that bound one person changes the number by one at most, which is what `protect` is made for.
-    """
-    ((studies,),) = index.rows(_STUDIES, {"dataset": info.name, "most": STUDIES_A_PERSON})
-    times = STUDIES_A_PERSON
-    answer = protected("studies", int(studies) // times)
-    if isinstance(answer, Suppressed):
-        return answer.model_copy(update={"below": times * answer.below})
-    high = times * (answer.high + 1) - 1
-    return answer.model_copy(update={"n": times * answer.n, "low": times * answer.low, "high": high})
-
-
-def _variables(index: Index, info: DatasetInfo, sure: Callable[[object, int], bool]) -> tuple[str, ...]:
-    """Return the fields of the clinical data that enough people have."""
-    there: list[tuple[str, int]] = list(index.rows(_EXTRA, {"dataset": info.name}))
-    for column in _COLUMNS:
-        ((people,),) = index.rows(_VARIABLE.format(column=column), {"dataset": info.name})
-        there.append((column, people))
-    return tuple(dict.fromkeys(name for name, people in there if sure(["variable", name], people)))
+def _facts(measures: Measures) -> Facts:
+    words = {
+        "modality": measures.modalities,
+        "body_part": measures.body_parts,
+        "sex": measures.sexes,
+    }
+    return Facts(
+        named=frozenset(field for field, there in words.items() if there),
+        outside=measures.outside,
+        variables=frozenset(measures.variables),
+        screening_negative=measures.conditions == ("none",),
+    )
 
 
 def _ages(decades: Iterable[str]) -> AgeRange | None:

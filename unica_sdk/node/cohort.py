@@ -14,7 +14,7 @@ from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import PATIENTS, Index
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.schemas.cohort import CohortQuery
-from unica_sdk.schemas.contract import Contract, Keyed, Moment, canonical_json
+from unica_sdk.schemas.contract import Contract, Keyed, Moment, canonical_json, sorted_unique
 
 _ONE_OF = {
     "sex": "list_contains($sex::VARCHAR[], sex)",
@@ -66,11 +66,12 @@ def condition(query: CohortQuery) -> tuple[str, dict[str, Any]]:
     return " AND ".join(parts) or "true", parameters
 
 
-def unknown_here(index: Index, query: CohortQuery) -> tuple[str, ...]:
-    """Return the criteria that no dataset of this site can know, so that they are not answered as zero."""
-    if any(dataset.clinical for dataset in index.datasets()):
+def unknown_here(index: Index, query: CohortQuery, *facets: str) -> tuple[str, ...]:
+    """Return the criteria and facets that no dataset of this site can know: they are not answered as zero."""
+    clinical = sorted_unique(tuple({*query.criteria(), *facets} & CLINICAL_CRITERIA))
+    if not clinical or any(dataset.clinical for dataset in index.datasets()):
         return ()
-    return tuple(name for name in query.criteria() if name in CLINICAL_CRITERIA)
+    return clinical
 
 
 def count(index: Index, query: CohortQuery) -> int:
@@ -95,14 +96,35 @@ def covered(index: Index, *, site: str, permitted: tuple[str, ...]) -> tuple[str
     return tuple(info.name for info in index.datasets() if f"{site}/{info.name}" in permitted)
 
 
-def snapshot_id(
-    key: SiteKey, *, permit: str, query: CohortQuery, datasets: tuple[str, ...], patients: tuple[str, ...]
-) -> str:
-    """Return HMAC(site key, permit ‖ canonical question ‖ list), the list being datasets and patients.
+def question_about(query: CohortQuery, *, datasets: tuple[str, ...] | None = None) -> bytes:
+    """Return the canonical bytes of "how many match", over all of the site's datasets or over some.
 
-    Stable for the same permit, question and data; nobody without the site key can compare two of them.
+    The two are different questions even where the datasets are all: their numbers need not be the same.
+
+    Example:
+        >>> question_about(CohortQuery()) == question_about(CohortQuery(), datasets=("screening",))
+        False
     """
-    parts = canonical_json([permit, query.question().decode(), list(datasets), list(patients)])
+    asked = query.question().decode()
+    return canonical_json(["count", asked] if datasets is None else ["freeze", asked, list(datasets)])
+
+
+def snapshot_id(
+    key: SiteKey,
+    *,
+    permit: str,
+    query: CohortQuery,
+    datasets: tuple[str, ...],
+    patients: tuple[str, ...],
+    index_version: int,
+) -> str:
+    """Return HMAC(site key, permit ‖ canonical question ‖ version ‖ datasets ‖ patients).
+
+    Stable for the same permit, question and version; nobody without the site key can compare two of them.
+    The version is part of it: an identity that stayed would say that of those who came or withdrew nobody
+    matches, without any noise.
+    """
+    parts = canonical_json([permit, query.question().decode(), index_version, list(datasets), list(patients)])
     return "hmac:" + key.digest("snapshot", parts).hex()
 
 
@@ -111,7 +133,14 @@ def freeze(
 ) -> FrozenList:
     """Build the list that a permit and a query give on this version; nothing is stored yet."""
     patients = members(index, query, datasets=datasets)
-    identity = snapshot_id(home.site_key(), permit=permit, query=query, datasets=datasets, patients=patients)
+    identity = snapshot_id(
+        home.site_key(),
+        permit=permit,
+        query=query,
+        datasets=datasets,
+        patients=patients,
+        index_version=index.version,
+    )
     return FrozenList(
         id=identity,
         permit=permit,
@@ -154,6 +183,7 @@ def load(home: NodeHome, identity: str) -> FrozenList:
         query=frozen.query,
         datasets=frozen.datasets,
         patients=frozen.patients,
+        index_version=frozen.index_version,
     )
     if not frozen.id == identity == expected:
         raise DataError("A frozen cohort was changed after it was made.", where=str(path))

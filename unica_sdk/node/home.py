@@ -4,7 +4,8 @@ node.toml      site, name, country            index/        published versions, 
 policy.toml    what the site insists on       snapshots/    frozen lists of patients
 site.key       pseudonyms (HMAC)              cache/        images at training resolution
 signing.key    tokens for the gateway         audit.jsonl   the site's own hash-chained audit
-engine.key     the engine connection          steward.pub, gateway.pub   whom the site trusts
+engine.key     the engine connection          budget.sqlite which questions were asked and paid for
+records.json   the records that stand         steward.pub, gateway.pub   whom the site trusts
 """
 
 from __future__ import annotations
@@ -268,9 +269,9 @@ def _parse_policy(text: str, path: Path) -> SitePolicy:
         raise ConfigurationError(f"The policy is not TOML: {err}", where=str(path)) from err
     except ValidationError as err:
         first = err.errors()[0]
-        setting = ".".join(str(part) for part in first["loc"])
+        setting = ".".join(str(part) for part in first["loc"]) or "settings together"
         raise ConfigurationError(
-            f"The policy's {setting}: {first['msg']}.",
+            f"The policy's {setting}: {first['msg'].removeprefix('Value error, ')}.",
             where=str(path),
             hint="Settings: " + ", ".join(SitePolicy.model_fields) + ".",
         ) from err

@@ -1,11 +1,7 @@
 """The records that a node pushes: checked before they leave, and of each the last good one kept.
 
-    records/measures.json   what the index said of each dataset, and what that was measured from
-    records/good.json       the records that passed
-
-The numbers of a record are measured once for a published version: an opt-out acts on counts, freezes and jobs
-at once, and on the catalogue with the next version. Were they measured anew for each opt-out, whoever reads
-the catalogue would see as many draws of the noise as there are opt-outs, and could average it away.
+records/measures.json   what the index said of each dataset, and what that was measured from: `standing`
+records/good.json       the records that passed
 """
 
 from __future__ import annotations
@@ -18,16 +14,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from unica_sdk.errors import ConfigurationError, DataError, NotFound
+from unica_sdk.errors import ConfigurationError, DataError
 from unica_sdk.files import locked, private_folder, write_private
 from unica_sdk.node import about as abouts
-from unica_sdk.node.admitted import open_admitted
-from unica_sdk.node.catalogue import Measures, described, measure
-from unica_sdk.node.consent import ConsentRegistry
+from unica_sdk.node.catalogue import described
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import DatasetInfo, current_version
+from unica_sdk.node.standing import Standing, StandingMeasures
 from unica_sdk.records.validation import problems, required
-from unica_sdk.schemas import vocabulary
 from unica_sdk.schemas.catalogue import DatasetRecord, RecordProblem
 from unica_sdk.schemas.contract import Contract, canonical_json, sha256
 
@@ -60,14 +53,6 @@ class Published:
         return "older" if any(record.id == dataset for record in self.records) else "none"
 
 
-class _Measured(Contract):
-    """What `measures.json` holds, and what it was measured from."""
-
-    basis: str
-    infos: tuple[tuple[str, str, str, bool], ...] = ()
-    measures: tuple[Measures, ...] = ()
-
-
 class _Good(Contract):
     """What `good.json` holds."""
 
@@ -81,8 +66,9 @@ class RecordKeeper:
     policy, or what people say.
     """
 
-    def __init__(self, home: NodeHome) -> None:
+    def __init__(self, home: NodeHome, *, standing: StandingMeasures | None = None) -> None:
         self.home = home
+        self._standing = standing or StandingMeasures.of(home)
         self._folder = home.folder / "records"
         self._seen: tuple[str, Published] | None = None
 
@@ -94,24 +80,22 @@ class RecordKeeper:
             DataError: the index, the registry of consent or the kept records cannot be read.
             AuditBroken: the audit cannot be written; nothing new is published.
         """
-        signs = self._signs()
+        standing = self._standing.current()
+        signs = self._signs(standing)
         if self._seen is None or self._seen[0] != signs:
-            self._seen = (signs, self._publish())
+            self._seen = (signs, self._publish(standing))
         return self._seen[1]
 
-    def _signs(self) -> str:
-        """Return by what a change would be seen, without reading the index or the whole registry."""
+    def _signs(self, standing: Standing) -> str:
+        """Return by what a change would be seen."""
         names = sorted(path.stem for path in (self.home.folder / abouts.FOLDER).glob("*.toml"))
         said = [[name, *abouts.state(self.home, name)] for name in ("", *names)]
-        revision = ConsentRegistry.of(self.home).revision()
-        policy = self.home.policy().digest()
-        return sha256(canonical_json([current_version(self.home.index_folder), revision, policy, said]))
+        return sha256(canonical_json([standing.digest(), said]))
 
-    def _publish(self) -> Published:
+    def _publish(self, standing: Standing) -> Published:
         private_folder(self._folder)
         with locked(self._folder / ".lock"):
-            measured = self._measured()
-            drafts, wrong = self._drafts(measured)
+            drafts, wrong = self._drafts(standing)
             found = problems(drafts)
             # Where a description cannot be read, what is missing for that reason needs no saying.
             all_wrong = {**found, **wrong}
@@ -119,51 +103,28 @@ class RecordKeeper:
         told = tuple(problem for dataset in sorted(all_wrong) for problem in all_wrong[dataset])
         return Published(records=records, drafts=drafts, problems=told)
 
-    def _measured(self) -> _Measured:
-        """Return the numbers of the published version, from the file where they were measured already."""
-        path = self._folder / "measures.json"
-        site, policy, key = self.home.site, self.home.policy(), self.home.site_key()
-        modes = {name: str(mode) for name, mode in ConsentRegistry.of(self.home).state().modes.items()}
-
-        def basis(version: str) -> str:
-            return sha256(canonical_json([version, modes, policy.digest(), vocabulary.VERSION]))
-
-        known = _read(path, _Measured)
-        if known is not None and known.basis == basis(current_version(self.home.index_folder)):
-            return known
-        try:
-            with open_admitted(self.home) as index:
-                infos = index.datasets()
-                fresh = _Measured(
-                    basis=basis(index.file),
-                    infos=tuple((one.name, one.title, one.description, one.synthetic) for one in infos),
-                    measures=tuple(measure(index, info, site=site, policy=policy, key=key) for info in infos),
-                )
-        except NotFound:
-            fresh = _Measured(basis=basis(""))
-        write_private(path, fresh.canonical())
-        return fresh
-
     def _drafts(
-        self, measured: _Measured
+        self, standing: Standing
     ) -> tuple[tuple[DatasetRecord, ...], dict[str, tuple[RecordProblem, ...]]]:
         """Put the records together; a description that cannot be read is a problem of that record alone."""
         enrolment = self.home.enrolment()
         drafts: list[DatasetRecord] = []
         wrong: dict[str, tuple[RecordProblem, ...]] = {}
-        for (name, title, description, synthetic), measures in zip(
-            measured.infos, measured.measures, strict=True
-        ):
-            info = DatasetInfo(name=name, title=title, description=description, synthetic=synthetic)
-            dataset = f"{self.home.site}/{name}"
+        for one in standing.datasets:
+            dataset = f"{self.home.site}/{one.name}"
             try:
-                said = abouts.read_about(self.home, name)
+                said = abouts.read_about(self.home, one.name)
             except ConfigurationError as err:
                 said = abouts.About()
                 wrong[dataset] = (RecordProblem(dataset=dataset, property=ABOUT, text=str(err)),)
             drafts.append(
                 described(
-                    measures, info, said, site=self.home.site, name=enrolment.name, country=enrolment.country
+                    one.measures,
+                    one.info,
+                    said,
+                    site=self.home.site,
+                    name=enrolment.name,
+                    country=enrolment.country,
                 )
             )
         return tuple(drafts), wrong

@@ -19,12 +19,14 @@ from unica_sdk.errors import (
 )
 from unica_sdk.federation.ports import Admission, Cases, Refusal, Task
 from unica_sdk.node.admitted import open_admitted
+from unica_sdk.node.budget import Asked, Budget
 from unica_sdk.node.cohort import FrozenList, load
 from unica_sdk.node.disclosure import protect
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import People, cases_of, prepare_cases
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import Released, Suppressed
+from unica_sdk.schemas.contract import canonical_json
 from unica_sdk.schemas.job import FailureCode
 from unica_sdk.schemas.permit import Permit
 from unica_sdk.schemas.policy import SitePolicy
@@ -33,6 +35,9 @@ from unica_sdk.schemas.ticket import Ticket, parameters_digest
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the gateway's clock may run ahead of the site's."""
+
+JOB_COST = 3
+"""What one person can move in a job's numbers: its cases, the held-out people, and those of one class."""
 
 
 class LocalSite:
@@ -44,6 +49,7 @@ class LocalSite:
 
     def __init__(self, home: NodeHome) -> None:
         self.home = home
+        self._budget = Budget(home.folder)
 
     @property
     def name(self) -> str:
@@ -105,13 +111,17 @@ class LocalSite:
         """Return the admitted snapshot's cases at the app's resolution, less those withdrawn since.
 
         Raises:
-            Refusal: so many files cannot be read any more that too few people are left; or the audit failed.
+            Refusal: so many files cannot be read any more that too few people are left; the budget is spent,
+                which happens after the admission only where the index changed since; or the audit failed.
             DataError: the index cannot be read.
         """
         frozen = load(self.home, admission.snapshot)
+        policy = self.home.policy()
         with open_admitted(self.home) as index:
             prepared = prepare_cases(self.home, index, frozen, manifest)
             withheld = index.withheld(frozen.patients, frozen.datasets)
+        asked = _Numbers(frozen, manifest, version=index.version, readable=not prepared.unreadable)
+        self._pay(asked, policy)
         self._write(
             "cases",
             admission.ticket.job,
@@ -121,31 +131,22 @@ class LocalSite:
             withheld=withheld,
             index_version=index.version,
         )
-        policy = self.home.policy()
-        if prepared.people.all < _required(policy, manifest):
+        if self._enough(prepared.people.all, asked, manifest, policy) is None:
             raise Refusal(FailureCode.TOO_FEW_CASES, f"{prepared.unreadable} files could not be read")
-        tested = self._tested(prepared.people, frozen, manifest, policy, index_version=index.version)
-        return replace(prepared.cases, tested=tested)
+        return replace(prepared.cases, tested=self._tested(prepared.people, asked, policy))
 
-    def _tested(
-        self,
-        people: People,
-        frozen: FrozenList,
-        manifest: AppManifest,
-        policy: SitePolicy,
-        *,
-        index_version: int,
-    ) -> Released | None:
+    def _tested(self, people: People, asked: _Numbers, policy: SitePolicy) -> Released | None:
         """Return how many people a figure would be about, or None where it would be about too few.
 
         A rank statistic over a small class gives its size and its cases' places away, so each class must
         pass by itself.
         """
-        question = b"tested\0" + _question(frozen, manifest)
-        numbers = (people.tested_positive, people.tested_negative)
-        answers = [self._protect(n, policy, question, index_version) for n in (*numbers, sum(numbers))]
-        released = [answer for answer in answers if isinstance(answer, Released)]
-        return released[-1] if len(released) == len(answers) else None
+        positive, negative = people.tested_positive, people.tested_negative
+        numbers = {"positive": positive, "negative": negative, "tested": positive + negative}
+        answers = {what: self._protect(n, what, asked, policy) for what, n in numbers.items()}
+        told = answers["tested"]
+        passed = all(isinstance(answer, Released) for answer in answers.values())
+        return told if passed and isinstance(told, Released) else None
 
     def _admission(
         self,
@@ -163,7 +164,7 @@ class LocalSite:
             ticket=ticket,
             snapshot=frozen.id,
             parameters=filled,
-            cases=self._enough(frozen, manifest, policy),
+            cases=self._paid_cases(frozen, manifest, policy),
             seconds=policy.job_seconds,
         )
 
@@ -214,29 +215,54 @@ class LocalSite:
             raise Refusal(FailureCode.PERMIT_INVALID, "does not cover " + ", ".join(outside))
         return frozen
 
-    def _enough(self, frozen: FrozenList, manifest: AppManifest, policy: SitePolicy) -> Released:
+    def _paid_cases(self, frozen: FrozenList, manifest: AppManifest, policy: SitePolicy) -> Released:
         try:
             with open_admitted(self.home) as index:
                 people = len({case.patient for case in cases_of(index, frozen, manifest)})
                 version = index.version
         except UnicaError as err:
             raise Refusal(FailureCode.COHORT_UNKNOWN, str(err)) from err
-        required = _required(policy, manifest)
-        protected = self._protect(people, policy, _question(frozen, manifest), version)
-        if people < required or not isinstance(protected, Released):
-            raise Refusal(FailureCode.TOO_FEW_CASES, f"{people} people of {required}")
-        return protected
+        asked = _Numbers(frozen, manifest, version=version)
+        self._pay(asked, policy)
+        cases = self._enough(people, asked, manifest, policy)
+        if cases is None:
+            raise Refusal(FailureCode.TOO_FEW_CASES, f"{people} people of {_required(policy, manifest)}")
+        return cases
 
-    def _protect(
-        self, n: int, policy: SitePolicy, question: bytes, index_version: int
-    ) -> Released | Suppressed:
+    def _enough(
+        self, people: int, asked: _Numbers, manifest: AppManifest, policy: SitePolicy
+    ) -> Released | None:
+        """Return the number of people as it may leave, or None where that is too small.
+
+        It is the number with noise that is compared: a limit that the true one had to pass would tell, by
+        cohorts that differ a little, what the true one is.
+        """
+        cases = self._protect(people, asked.cases, asked, policy)
+        required = _required(policy, manifest)
+        return cases if isinstance(cases, Released) and cases.n >= required else None
+
+    def _pay(self, asked: _Numbers, policy: SitePolicy) -> None:
+        """Take the price of a job's numbers from its permit and the site, once for each version of the index.
+
+        Raises:
+            Refusal: the budget is spent, or cannot be written.
+        """
+        for one in asked.asked():
+            try:
+                charge = self._budget.charge(one, payer=f"permit:{asked.permit}", policy=policy)
+            except DataError as err:
+                raise Refusal(FailureCode.AUDIT_UNAVAILABLE, str(err)) from err
+            if not charge.allowed:
+                raise Refusal(FailureCode.BUDGET_SPENT, f"{charge.left} questions are left")
+
+    def _protect(self, n: int, what: str, asked: _Numbers, policy: SitePolicy) -> Released | Suppressed:
         return protect(
             n,
             policy=policy,
             site=self.name,
             key=self.home.site_key(),
-            question=question,
-            index_version=index_version,
+            question=asked.question(what),
+            index_version=asked.version,
         )
 
     def _write(self, action: str, subject: str, **detail: Any) -> None:
@@ -244,6 +270,30 @@ class LocalSite:
             self.record(action, subject, **detail)
         except AuditBroken as err:
             raise Refusal(FailureCode.AUDIT_UNAVAILABLE, str(err)) from err
+
+
+class _Numbers:
+    """The numbers of one frozen cohort for one app on one version: what each is called, and their price."""
+
+    def __init__(
+        self, frozen: FrozenList, manifest: AppManifest, *, version: int, readable: bool = True
+    ) -> None:
+        self.permit, self.version = frozen.permit, version
+        # Where files could not be read, it is another number than the one that admitted the job.
+        self.cases = "cases" if readable else "readable cases"
+        self._about = [frozen.id, manifest.digest()]
+
+    def question(self, what: str) -> bytes:
+        """Return the canonical bytes of one of the numbers."""
+        return canonical_json(["job", what, *self._about])
+
+    def asked(self) -> tuple[Asked, ...]:
+        """Return what is paid for."""
+        costs = {self.cases: 1} | {"cases": JOB_COST}
+        return tuple(
+            Asked(question=self.question(what), version=self.version, cost=cost)
+            for what, cost in costs.items()
+        )
 
 
 def _parameters(
@@ -258,10 +308,6 @@ def _parameters(
     except (InvalidRequest, ValueError, TypeError) as err:
         # What is not JSON has no digest, so it is not what the ticket was made for.
         raise Refusal(FailureCode.PARAMETERS_INVALID, str(err)) from err
-
-
-def _question(frozen: FrozenList, manifest: AppManifest) -> bytes:
-    return frozen.id.encode() + b"\0" + manifest.canonical()
 
 
 def _required(policy: SitePolicy, manifest: AppManifest) -> int:

@@ -65,6 +65,7 @@ class FailureCode(StrEnum):
     PARAMETERS_INVALID = "parameters_invalid"
     COHORT_UNKNOWN = "cohort_unknown"
     TOO_FEW_CASES = "too_few_cases"
+    BUDGET_SPENT = "budget_spent"
     APP_CRASHED = "app_crashed"
     APP_FAILED = "app_failed"
     APP_TIMEOUT = "app_timeout"
@@ -86,6 +87,7 @@ FAILURE_HINTS: dict[FailureCode, str] = {
     FailureCode.PARAMETERS_INVALID: "The parameters are not those of the ticket or are out of bounds.",
     FailureCode.COHORT_UNKNOWN: "The site does not know this frozen cohort; freeze it again.",
     FailureCode.TOO_FEW_CASES: "The site has fewer cases than it requires; widen the cohort.",
+    FailureCode.BUDGET_SPENT: "The site's budget of questions is spent, by this permit or by all; wait.",
     FailureCode.APP_CRASHED: "The app's process died at the site; try fewer epochs or a smaller model.",
     FailureCode.APP_FAILED: "The app raised an error at the site; try it on LocalNetwork to see the message.",
     FailureCode.APP_TIMEOUT: "The app used up its time at the site; reduce the work of a round.",

@@ -21,7 +21,7 @@ class SitePolicy(Contract):
             rightly with probability Φ(√Q / 4σ): 0.60 at σ = √Q, which is the least that is taken.
 
     Example:
-        >>> SitePolicy(noise=5.0, site_budget=25).noise
+        >>> SitePolicy(noise=5.0, site_budget=25, person_budget=25).noise
         5.0
     """
 
