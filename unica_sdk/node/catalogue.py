@@ -138,21 +138,7 @@ def described(
         name: The site's full name: the publisher, where people name no other.
         country: The site's, in two letters.
     """
-    facts = Facts(
-        named=frozenset(
-            field
-            for field, words in (
-                ("modality", measures.modalities),
-                ("body_part", measures.body_parts),
-                ("sex", measures.sexes),
-            )
-            if words
-        ),
-        outside=measures.outside,
-        variables=frozenset(measures.variables),
-        screening_negative=measures.conditions == ("none",),
-    )
-    reached, missing = tier(facts)
+    reached, missing = tier(_facts(measures))
     measured = measures.model_dump(exclude={"dataset", "outside"})
     said = about.model_dump(exclude={"title", "description", "publisher", "condition"})
     return DatasetRecord.model_validate(
@@ -170,6 +156,20 @@ def described(
             "tier": reached,
             "missing": missing,
         }
+    )
+
+
+def _facts(measures: Measures) -> Facts:
+    words = {
+        "modality": measures.modalities,
+        "body_part": measures.body_parts,
+        "sex": measures.sexes,
+    }
+    return Facts(
+        named=frozenset(field for field, there in words.items() if there),
+        outside=measures.outside,
+        variables=frozenset(measures.variables),
+        screening_negative=measures.conditions == ("none",),
     )
 
 
