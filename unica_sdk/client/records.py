@@ -12,8 +12,8 @@ from unica_sdk.errors import NotFound
 from unica_sdk.schemas.catalogue import DATASET_ID, DatasetRecord, RecordVersion
 
 
-class Dataset(Shown):
-    """A dataset by its id: `net.catalogue["gr/mammograms"]`."""
+class CatalogueEntry(Shown):
+    """One dataset, taken by its id: `net.catalogue["gr/mammograms"]`."""
 
     def __init__(self, record: DatasetRecord, gateway: Gateway) -> None:
         self.record = record
@@ -80,7 +80,7 @@ class RecordsByName:
 
     _gateway: Gateway
 
-    def __getitem__(self, dataset: str) -> Dataset:
+    def __getitem__(self, dataset: str) -> CatalogueEntry:
         """Return one dataset by its id, `site/name`.
 
         Raises:
@@ -90,7 +90,7 @@ class RecordsByName:
             raise NotFound(
                 f"There is no dataset {dataset!r}.", where="dataset", hint="An id is written site/name."
             )
-        return Dataset(self._gateway.get(_path(dataset), DatasetRecord), self._gateway)
+        return CatalogueEntry(self._gateway.get(_path(dataset), DatasetRecord), self._gateway)
 
     def to_jsonld(self) -> dict[str, Any]:
         """Return the whole catalogue as JSON-LD in EUCAIM DCAT-AP."""
