@@ -99,7 +99,7 @@ def test_the_newest_poll_of_a_site_gets_the_question() -> None:
         await asyncio.sleep(0)
         new = asyncio.create_task(board.take("gr", wait=20))
         assert await old == ()
-        question = CountQuestion(id="q", query={})
+        question = CountQuestion(id="q", query={}, asker="alice")
         asked = asyncio.create_task(board.ask({"gr": question}, seconds=20))
         assert await new == (question,)
         answer = releasing("gr", question.model_dump())
