@@ -19,7 +19,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalStack
     """Two sites in one process, and their client."""
     token = secrets.token_urlsafe()
     stack = LocalStack(
-        tmp_path_factory.mktemp("stack"), sites=("gr", "lt"), patients=300, seed=3, token=token
+        tmp_path_factory.mktemp("stack"), sites=("gr", "lt"), patients=800, seed=3, token=token
     )
     transport = stack.start(lambda step: None)
     gateway = Gateway(base_url="http://gateway", token=token, transport=transport, where="test")
@@ -89,6 +89,6 @@ def test_few_people_of_one_class_train_but_give_no_figure(
     network = stack[1]
     cohort = network.cohort(modality="MG").freeze()
     gr = approvals["gr"].folder / "policy.toml"
-    gr.write_text(gr.read_text().replace("threshold = 10", "threshold = 60"))
+    gr.write_text(gr.read_text().replace("threshold = 10", "threshold = 150"))
     result = network.submit("breast-screen", cohort=cohort, rounds=1, quorum=1).result()
     assert sorted(result.sites) == ["lt"]

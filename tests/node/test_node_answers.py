@@ -155,6 +155,71 @@ def test_a_broken_policy_answers_nothing(node: NodeHome) -> None:
     assert _count(node, {}) == Refused(site="gr", code="unavailable")
 
 
+def test_a_permit_that_holds_pays_and_any_other_is_none(node: NodeHome, people: People) -> None:
+    now = datetime.now(UTC)
+    permits = {
+        "permit:permit-1": people.permit(),
+        "permit:other": people.permit(id="other"),
+        "asker:alice": None,
+    }
+    wrong = [
+        people.permit(people.stranger),
+        people.permit(holder="bob"),
+        people.permit(expires=now - timedelta(hours=1)),
+    ]
+    answerer, before = Answerer(node), node.audit.verify()
+    answers = [
+        answerer.answer(CountQuestion(id="q", query={}, asker="alice", permit=permit))
+        for permit in [*permits.values(), *wrong]
+    ]
+    payers = [entry.detail["payer"] for entry in list(node.audit.entries())[before:]]
+    assert payers == [*permits, *["asker:alice"] * len(wrong)]
+    assert {answer.left for answer in answers} == {49}
+    # Whoever pays, and whoever asks, gets the same.
+    assert {answer.count for answer in answers} == {told(node, PATIENTS)}
+    (node.folder / "steward.pub").unlink()
+    question = CountQuestion(id="q", query={}, asker="alice", permit=people.permit())
+    assert answerer.answer(question).count == told(node, PATIENTS)
+
+
+def test_a_spent_budget_refuses_what_is_new_and_repeats_what_is_not(
+    node: NodeHome, people: People, set_policy: Callable[..., None]
+) -> None:
+    set_policy(node, noise=2, site_budget=4, person_budget=2)
+    answerer = Answerer(node)
+
+    def ask(low: int, asker: str) -> Answer:
+        query = {"age": {"low": low, "high": 90}}
+        return answerer.answer(CountQuestion(id="q", query=query, asker=asker))
+
+    first = [ask(low, "alice") for low in (40, 41)]
+    assert [answer.left for answer in first] == [1, 0]
+    refused = ask(42, "alice")
+    assert refused == Answer(question="q", count=Refused(site="gr", code="budget_spent"), left=0)
+    last = list(node.audit.entries())[-1]
+    assert (last.detail["status"], last.detail["payer"], "decision" in last.detail) == (
+        "refused",
+        "asker:alice",
+        False,
+    )
+    assert [ask(low, "alice").count for low in (40, 41)] == [answer.count for answer in first]
+    assert [ask(low, "bob").left for low in (42, 43)] == [1, 0]
+    # The site has none left for anybody, except for what it said already.
+    assert ask(44, "carol").count == Refused(site="gr", code="budget_spent")
+    assert ask(40, "carol").count == first[0].count
+    assert _freeze(node, people, {}).count == Refused(site="gr", code="budget_spent")
+    assert list(node.snapshot_folder.iterdir()) == []
+
+
+def test_without_a_budget_that_can_be_used_there_is_no_answer(node: NodeHome, people: People) -> None:
+    _count(node, {})
+    (node.folder / "budget.sqlite").unlink()
+    assert _count(node, {}) == Refused(site="gr", code="unavailable")
+    assert _freeze(node, people, {}).count == Refused(site="gr", code="unavailable")
+    last = list(node.audit.entries())[-1]
+    assert (last.action, "budget" in last.detail["detail"]) == ("unavailable", True)
+
+
 def test_a_freeze_keeps_a_list_that_only_the_site_can_read(node: NodeHome, people: People) -> None:
     answer = _freeze(node, people, {"outcome": ["negative"]})
     query = CohortQuery(outcome=("negative",))

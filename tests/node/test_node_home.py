@@ -122,3 +122,19 @@ def test_pinned_keys_come_back(empty_node: NodeHome, people) -> None:
     assert empty_node.gateway_key() == gateway
     with pytest.raises(InvalidRequest):
         empty_node.pin(b"short", gateway.public_bytes_raw())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("site_budget = 400", "a noise of 10 is too small for 400 questions: at least 20.0"),
+        ("site_budget = 40", "one person's budget is larger than the site's"),
+        ("noise = -1", "noise"),
+    ],
+)
+def test_a_noise_that_does_not_cover_the_budget_is_refused_with_the_reason(
+    empty_node: NodeHome, text: str, says: str
+) -> None:
+    (empty_node.folder / "policy.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=says):
+        empty_node.policy()

@@ -18,7 +18,7 @@ from unica_sdk.node import about as abouts
 from unica_sdk.node.about import About, load, read_about, say, text_of
 from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.agent import Agent
-from unica_sdk.node.catalogue import measure
+from unica_sdk.node.catalogue import described, measure
 from unica_sdk.node.consent import ConsentRegistry, Mode
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import ingest

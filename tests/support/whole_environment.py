@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PATIENTS = 300
+PATIENTS = 800
 """Synthetic women at each site: enough for figures to leave, few enough to draw in seconds."""
 
 
