@@ -31,9 +31,9 @@ KEY = Ed25519PrivateKey.generate()
 
 queries = st.builds(
     CohortQuery,
-    sex=st.lists(st.sampled_from(vocabulary.terms("sex"))).map(tuple),
-    modality=st.lists(st.sampled_from(vocabulary.terms("modality"))).map(tuple),
-    manufacturer=st.lists(st.sampled_from(["Siemens", "siemens ", "GE"])).map(tuple),
+    sex=st.lists(st.sampled_from(vocabulary.terms("sex")), max_size=16).map(tuple),
+    modality=st.lists(st.sampled_from(vocabulary.terms("modality")), max_size=16).map(tuple),
+    manufacturer=st.lists(st.sampled_from(["Siemens", "siemens ", "GE"]), max_size=16).map(tuple),
 )
 
 
