@@ -72,10 +72,7 @@ class GatewayLink:
         Raises:
             Unavailable: the gateway does not answer.
         """
-        told = self._ask("GET", "/engine/v1/jobs", patience=0.0)
-        if told is None:
-            raise ConfigurationError("What answers in the gateway's place is not the gateway.")
-        return TypeAdapter(list[str]).validate_json(told)
+        return TypeAdapter(list[str]).validate_json(self._told("/engine/v1/jobs"))
 
     def nodes(self) -> list[NodeEnrolment]:
         """Return the enrolled sites.
@@ -83,14 +80,18 @@ class GatewayLink:
         Raises:
             Unavailable: the gateway does not answer.
         """
-        told = self._ask("GET", "/engine/v1/nodes", patience=0.0)
-        if told is None:
-            raise ConfigurationError("What answers in the gateway's place is not the gateway.")
-        return TypeAdapter(list[NodeEnrolment]).validate_json(told)
+        return TypeAdapter(list[NodeEnrolment]).validate_json(self._told("/engine/v1/nodes"))
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+    def _told(self, path: str) -> bytes:
+        """Return what every gateway has an answer to."""
+        told = self._ask("GET", path, patience=0.0)
+        if told is None:
+            raise ConfigurationError("What answers in the gateway's place is not the gateway.")
+        return told
 
     def _ask(
         self, method: str, path: str, content: str | None = None, *, patience: float = PATIENCE_SECONDS
