@@ -32,6 +32,14 @@ PLACES = {
 }
 """Folder → the installations that must run it; `+` where it needs several extras together."""
 
+ON_DEMAND = {
+    ("unica_sdk/client", "local"): {"matplotlib"},
+    ("unica_sdk/client", "dashboards"): {"pandas"},
+    # Batches for torch are for whoever trains with it, and then it is there.
+    ("unica_sdk/node", "node"): {"torch"},
+}
+"""What a place imports only when somebody asks for it, by the installation that lacks it."""
+
 BASE_ONLY = """
 import sys
 class Base:
@@ -76,9 +84,8 @@ def _imported(folder: str) -> set[str]:
 def test_what_a_place_imports_its_installation_asks_for(folder: str) -> None:
     for installation in PLACES[folder]:
         asked = _asked(None).union(*(_asked(extra) for extra in installation.split("+")))
-        optional = {"matplotlib"} if (folder, installation) == ("unica_sdk/client", "local") else set()
-        optional |= {"pandas"} if (folder, installation) == ("unica_sdk/client", "dashboards") else set()
-        assert _imported(folder) - asked - optional == set(), installation
+        on_demand = ON_DEMAND.get((folder, installation), set())
+        assert _imported(folder) - asked - on_demand == set(), installation
     if not PLACES[folder]:
         assert _imported(folder) <= _asked(None)
 

@@ -31,6 +31,10 @@ node = typer.Typer(no_args_is_help=True, help="A data holder's node.")
 hub = typer.Typer(no_args_is_help=True, help="The hub's operator.")
 permit = typer.Typer(no_args_is_help=True, help="The data steward: keys and signed permits.")
 audit = typer.Typer(no_args_is_help=True, help="The hash-chained audit.")
+consent = typer.Typer(no_args_is_help=True, help="What people and datasets say about consent.")
+key = typer.Typer(no_args_is_help=True, help="The site key, on which every pseudonym hangs.")
+node.add_typer(consent, name="consent")
+node.add_typer(key, name="key")
 for name, group in (("node", node), ("hub", hub), ("permit", permit), ("audit", audit)):
     app.add_typer(group, name=name)
 
@@ -40,6 +44,8 @@ State = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Home = Annotated[Path, typer.Option("--home", help="The node's folder.")]
+People = Annotated[Path, typer.Argument(help="A file with an identifier on each line; - is standard input.")]
+About = Annotated[str | None, typer.Option("--dataset", help="Of this dataset only; else of everything.")]
 
 NOT_ISOLATED = "Not isolated: a demonstration environment. The mammograms are synthetic."
 
@@ -233,17 +239,115 @@ def node_ingest(
     dataset: Annotated[str, typer.Option(help="Short and lower-case; with the site it is the dataset's id.")],
     title: Annotated[str, typer.Option(help="What people read in the catalogue.")] = "",
     description: Annotated[str, typer.Option()] = "",
-    clinical: Annotated[Path | None, typer.Option(help="A CSV file with a row per patient.")] = None,
+    clinical: Annotated[
+        Path | None, typer.Option(help="CSV, Parquet, FHIR bundle, or a folder of them.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Which column means what: `unica node template`.")
+    ] = None,
     synthetic: Annotated[bool, typer.Option(help="Say so in the catalogue.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine; as many as are worth it.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Scan on your own dask cluster instead: tcp://HOST:8786.")
+    ] = None,
+    reread: Annotated[
+        bool, typer.Option("--reread", help="Read files again that seem unchanged: finds flipped bits.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Index a folder of DICOM files, and publish the version that results."""
+    """Check, de-identify and index a folder of DICOM files, and publish the version that results.
+
+    The folder is only ever read. Run it again at any time: it reads what changed, and goes on where it was
+    stopped. What it leaves out is in the quarantine list, with the reason; the quality report is a page.
+    """
     from unica_sdk.environment.ingesting import ingest_folder
 
     ingest_folder(
         home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
-        description=description, clinical=clinical, synthetic=synthetic, as_json=as_json,
+        description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, workers=workers,
+        scheduler=scheduler, reread=reread, as_json=as_json,
     )  # fmt: skip
+
+
+@node.command("export")
+def node_export(
+    folder: Annotated[Path, typer.Argument(help="Where the Parquet files go.")], home: Home
+) -> None:
+    """Write the index as Parquet for the site's own tools: exact, pseudonymous, what consent admits."""
+    from unica_sdk.node.export import export_parquet
+    from unica_sdk.node.home import NodeHome
+
+    written = export_parquet(NodeHome.open(home.expanduser().resolve()), folder.expanduser().resolve())
+    _say(f"Wrote {', '.join(path.name for path in written)}. They are personal data: keep them at the site.")
+
+
+@node.command("template")
+def node_template(
+    name: Annotated[str, typer.Argument(help="breast, fhir, lung, prostate or screening_negative.")],
+) -> None:
+    """Print a mapping of clinical data, to be adapted to one's own table."""
+    from unica_sdk.node.clinical import template
+
+    typer.echo(template(name), nl=False)
+
+
+@consent.command("add")
+def consent_add(home: Home, people: People = Path("-"), dataset: About = None) -> None:
+    """Record that people consent, or take a withdrawal back."""
+    from unica_sdk.environment import consenting
+
+    _say(consenting.say(home.expanduser().resolve(), "add", people, dataset=dataset))
+
+
+@consent.command("withdraw")
+def consent_withdraw(home: Home, people: People = Path("-"), dataset: About = None) -> None:
+    """Record that people withdraw: from the next answer and the next message of a job on."""
+    from unica_sdk.environment import consenting
+
+    _say(consenting.say(home.expanduser().resolve(), "withdraw", people, dataset=dataset))
+
+
+@consent.command("list")
+def consent_list(
+    home: Home,
+    people: Annotated[
+        Path | None, typer.Argument(help="Only those in this file; - is standard input.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List people's last words by the hospital's identifiers, and what the datasets declare."""
+    from unica_sdk.environment import consenting
+
+    consenting.show(home.expanduser().resolve(), people, as_json=as_json)
+
+
+@consent.command("declare")
+def consent_declare(
+    dataset: Annotated[str, typer.Argument(help="The dataset's short name.")],
+    mode: Annotated[str, typer.Argument(help="opt_out, opt_in or altruism.")],
+    home: Home,
+) -> None:
+    """Declare how people come to be in a dataset: all but those who withdraw, or those who consent."""
+    from unica_sdk.environment import consenting
+
+    _say(consenting.declare(home.expanduser().resolve(), dataset, mode))
+
+
+@key.command("rotate")
+def key_rotate(
+    home: Home,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Change the site key: all is ingested again, frozen cohorts end. Cut short, run it again."""
+    from unica_sdk.environment import consenting
+
+    if not yes:
+        typer.confirm(
+            "Frozen cohorts end, and the node answers nothing until all is ingested. Go on?", abort=True
+        )
+    _say(consenting.change_key(home.expanduser().resolve()))
 
 
 @node.command("trust")

@@ -58,6 +58,23 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> bool:
     return True
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder that its owner alone may enter, and those above it that are not there, alike.
+
+    Raises:
+        OSError: it could not be made.
+
+    Example:
+        >>> inner = Path(tempfile.mkdtemp()) / "reports" / "v0001"
+        >>> private_folder(inner)
+        >>> [oct(place.stat().st_mode & 0o777) for place in (inner, inner.parent)]
+        ['0o700', '0o700']
+    """
+    if not folder.exists():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def sync(path: Path) -> None:
     """Flush to disk a file that somebody else wrote, or a folder's entries, so that a rename in it lasts."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -29,6 +29,8 @@ def write_dicom(
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     fields = {
         "SOPClassUID": MAMMOGRAPHY,
+        "ImageType": ["ORIGINAL", "PRIMARY"],
+        "BurnedInAnnotation": "NO",
         "SOPInstanceUID": f"{ROOT}.3.{number}",
         "StudyInstanceUID": f"{ROOT}.1.{number}",
         "SeriesInstanceUID": f"{ROOT}.2.{number}",

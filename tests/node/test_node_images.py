@@ -12,9 +12,10 @@ from unica_sdk.errors import DataError
 from unica_sdk.node import cohort
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of, held_out, prepare_cases
+from unica_sdk.node.imaging.preparation import area_mean, scale
 from unica_sdk.node.index import Index
-from unica_sdk.node.ingest import ingest
-from unica_sdk.node.pixels import area_mean, prepare, scale
+from unica_sdk.node.ingest import ingest, patient_pseudonym
+from unica_sdk.node.pixels import prepare
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import CohortQuery
 
@@ -105,11 +106,10 @@ def test_an_app_gets_its_modality_with_known_labels_only(
         assert len(frozen.patients) == 5
         cases = cases_of(index, frozen, manifest)
         prepared = prepare_cases(empty_node, index, frozen, manifest)
-    assert sorted((Path(c.path).name, c.positive) for c in cases) == [
-        ("a1", True),
-        ("a2", True),
-        ("b", False),
-    ]
+    names = {patient: patient_pseudonym(empty_node.site_key(), patient) for patient in "AB"}
+    assert sorted((c.patient, c.positive) for c in cases) == sorted(
+        [(names["A"], True), (names["A"], True), (names["B"], False)]
+    )
     assert prepared.people.all == 2
     assert sorted(prepared.cases.labels.tolist()) == [0, 1, 1]
 
@@ -125,10 +125,10 @@ def test_cases_are_prepared_once_and_come_back_the_same(
 ) -> None:
     with Index.open(node.index_folder) as index:
         first = prepare_cases(node, index, frozen, manifest)
-        (ready,) = [p for p in node.cache_folder.glob("*/*") if p.is_dir()]
+        (ready,) = node.cache_folder.glob("images/*/frames.u2")
         stamp = ready.stat().st_mtime_ns
         second = prepare_cases(node, index, frozen, manifest)
-    assert ready.stat().st_mtime_ns == stamp
+    assert (ready.stat().st_mtime_ns, ready.stat().st_size) == (stamp, 88 * 8 * 10 * 2)
     assert first.cases.images.shape == (88, 8, 10)
     assert first.cases.images.dtype == np.float32
     assert int(first.cases.labels.sum()) == 22
@@ -151,7 +151,7 @@ def test_a_file_that_is_gone_is_left_out_and_not_remembered_as_such(
         assert prepare_cases(node, index, frozen, manifest).people.all == 88
 
 
-def test_another_label_or_new_data_is_another_cache(
+def test_images_are_shared_by_labels_and_labels_follow_the_data(
     node: NodeHome, frozen: cohort.FrozenList, manifest: AppManifest, tmp_path: Path
 ) -> None:
     other = manifest.model_copy(
@@ -160,8 +160,11 @@ def test_another_label_or_new_data_is_another_cache(
     with Index.open(node.index_folder) as index:
         labels = prepare_cases(node, index, frozen, manifest).cases.labels
         np.testing.assert_array_equal(prepare_cases(node, index, frozen, other).cases.labels, 1 - labels)
-        (known,) = {tuple(case.path for case in cases_of(index, frozen, manifest)[:1])}
-    patient = "P" + Path(known[0]).stem
+        (ready,) = node.cache_folder.glob("images/*/frames.u2")
+        assert ready.stat().st_size == 88 * 8 * 10 * 2
+        known = {case.patient for case in cases_of(index, frozen, manifest)}
+    patient = "P0007"
+    assert patient_pseudonym(node.site_key(), patient) in known
     table = write_clinical(
         tmp_path / "later.csv", [{"patient_id": patient, "outcome": "interval_cancer", "diagnosis": ""}]
     )
@@ -171,8 +174,6 @@ def test_another_label_or_new_data_is_another_cache(
     with Index.open(node.index_folder) as index:
         # Two tables now contradict each other about this patient, so nobody knows the label.
         assert prepare_cases(node, index, frozen, manifest).people.all == 87
-    (place,) = node.cache_folder.iterdir()
-    assert len([p for p in place.iterdir() if p.is_dir()]) == 1
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=20))

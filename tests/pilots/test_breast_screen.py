@@ -17,7 +17,7 @@ from unica_sdk.evaluation import histogram_of, pooled_metrics
 from unica_sdk.federation import bundle
 from unica_sdk.federation.ports import Cases, Task
 from unica_sdk.federation.site.work import Outcome, Work, call, load
-from unica_sdk.node.pixels import scale
+from unica_sdk.node.imaging.preparation import scale
 from unica_sdk.pilots.catalogue import bundled_apps
 from unica_sdk.pilots.phantom import PROFILES
 from unica_sdk.pilots.phantom.people import generator, people

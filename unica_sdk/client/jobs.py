@@ -220,7 +220,8 @@ def _pooled_words(job: Job) -> str | None:
 
 
 def _participant_row(participant: Participant) -> tuple[str, str, int, str]:
-    note = _failure_words(participant.failure) if participant.failure else ""
+    applied = "withdrawals applied" if participant.consent else ""
+    note = _failure_words(participant.failure) if participant.failure else applied
     return participant.site, participant.state.value.replace("_", " "), participant.rounds, note
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.ingest import IngestReport, ingest
+from unica_sdk.node.ingest import IngestReport, Skipped, ingest
 
-SHOWN = 50
-"""How many left-out files are listed in a terminal; `--json` lists all."""
+EXAMPLES = 3
+"""How many files of a reason are named in a terminal; `--json` and the quarantine's list name all."""
+
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def ingest_folder(
@@ -26,15 +30,20 @@ def ingest_folder(
     title: str,
     description: str,
     clinical: Path | None,
+    mapping: Path | None = None,
     synthetic: bool,
     as_json: bool,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    reread: bool = False,
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
 
     Raises:
-        UnicaError: there is no such node or folder, or its clinical table cannot be read.
+        UnicaError: there is no such node or folder, its clinical table cannot be read, the disk is full, or
+            the cluster cannot be reached.
     """
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Reading", total=None)
         report = ingest(
             NodeHome.open(home),
@@ -44,34 +53,48 @@ def ingest_folder(
             description=description,
             synthetic=synthetic,
             clinical=clinical,
+            mapping=mapping,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            workers=workers,
+            scheduler=scheduler,
+            reread=reread,
         )
     console = Console()
     if as_json:
         console.print_json(json.dumps(asdict(report)))
     else:
-        _show(console, report)
+        _show(console, report, folder)
     return report
 
 
-def _show(console: Console, report: IngestReport) -> None:
+def _show(console: Console, report: IngestReport, folder: Path) -> None:
     console.print(
         f"Index version {report.version}: {report.indexed} images of {report.patients} patients; "
-        f"{len(report.skipped)} files left out.",
+        f"{report.read} files read, {len(report.skipped)} in quarantine.",
         markup=False,
         highlight=False,
     )
     if report.skipped:
-        reasons = Counter(skip.reason for skip in report.skipped)
-        words = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in reasons.most_common())
-        table = Table("File", "Reason", "Detail", title=f"Left out: {words}", title_justify="left")
-        for skip in report.skipped[:SHOWN]:
-            table.add_row(skip.path, skip.reason, skip.detail)
-        if len(report.skipped) > SHOWN:
-            table.caption = f"and {len(report.skipped) - SHOWN} more: --json lists all"
-        console.print(table)
+        console.print(_quarantine(report.skipped, folder))
     if report.unmapped:
         table = Table("Field", "Word", "Times", title="Outside the vocabulary", title_justify="left")
         for word in report.unmapped:
             table.add_row(word.field, word.value, str(word.count))
         console.print(table)
+    console.print(f"Quality report: {report.quality}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _quarantine(skipped: Sequence[Skipped], folder: Path) -> Table:
+    """Return what was left out, the most frequent reason first, each with a few of its files."""
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for skip in skipped:
+        groups[skip.reason, skip.detail].append(skip.path.removeprefix(f"{folder}/"))
+    table = Table(title="In quarantine", title_justify="left", caption="All of them: --json")
+    table.add_column("Files", justify="right", no_wrap=True)
+    table.add_column("Why", ratio=1, overflow="fold")
+    table.add_column("For example", ratio=1, overflow="fold")
+    for (reason, detail), paths in sorted(groups.items(), key=lambda group: -len(group[1])):
+        why = Text(reason.replace("_", " "), "bold").append(f"\n{detail}" if detail else "", "not bold")
+        more = ["…"] if len(paths) > EXAMPLES else []
+        table.add_row(str(len(paths)), why, Text("\n".join([*paths[:EXAMPLES], *more])))
+    return table

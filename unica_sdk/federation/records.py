@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from numpy.typing import NDArray
@@ -72,6 +72,8 @@ class About(Contract):
     cases: Released
     metrics: dict[str, float]
     tested: Tested | None = None
+    consent: Literal["applied"] | None = None
+    """That the site left out whoever had withdrawn; never how many these were, nor whether there were any."""
 
     @property
     def weight(self) -> int:

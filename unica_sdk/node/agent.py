@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from unica_sdk.errors import UnicaError
 from unica_sdk.files import write_private
 from unica_sdk.node.answers import Answerer
+from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import current_version
 from unica_sdk.schemas.catalogue import DatasetRecord
@@ -65,7 +66,7 @@ class Agent:
         self._hello_seconds = hello_seconds
         self._wait_seconds = wait_seconds
         # A heartbeat every few seconds must not count the whole index each time.
-        self._record: tuple[tuple[str, SitePolicy], tuple[DatasetRecord, ...]] | None = None
+        self._record: tuple[tuple[str, int, SitePolicy], tuple[DatasetRecord, ...]] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Stay connected until `stop` is set; returns soon after, however long a request is held open."""
@@ -91,12 +92,13 @@ class Agent:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def record(self) -> tuple[DatasetRecord, ...]:
-        """Return the site's dataset records in protected numbers, made anew for a new index or policy.
+        """Return the site's records in protected numbers, made anew for a new index, consent or policy.
 
         Raises:
-            UnicaError: the policy or the index cannot be read.
+            UnicaError: the policy, the registry of consent or the index cannot be read.
         """
-        basis = (current_version(self.home.index_folder), self.home.policy())
+        revision = ConsentRegistry.of(self.home).revision()
+        basis = (current_version(self.home.index_folder), revision, self.home.policy())
         if self._record is None or self._record[0] != basis:
             self._record = (basis, self.answerer.records())
         return self._record[1]

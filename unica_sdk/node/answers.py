@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from unica_sdk.errors import AuditBroken, NotFound, PermitProblem, SignatureInvalid, UnicaError
 from unica_sdk.node import cohort
+from unica_sdk.node.admitted import AdmittedIndex, AdmittedViews
 from unica_sdk.node.catalogue import records
 from unica_sdk.node.disclosure import decide, protect
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import Index
 from unica_sdk.schemas.catalogue import DatasetRecord
 from unica_sdk.schemas.cohort import (
     CohortQuery,
@@ -37,13 +37,14 @@ UNAVAILABLE = "unavailable"
 
 
 class Answerer:
-    """Answers counts and freezes from the current index, under the policy as it stands.
+    """Answers counts and freezes from the current index as consent leaves it, under the policy as it stands.
 
     Each answer is in the site's audit before it is given; where that fails there is no answer.
     """
 
     def __init__(self, home: NodeHome) -> None:
         self.home = home
+        self._views = AdmittedViews(home)
 
     def answer(self, question: Question) -> Answer:
         """Answer one question; what is wrong with it, or here, is an answer too.
@@ -69,11 +70,13 @@ class Answerer:
             DataError: the index cannot be read.
         """
         try:
-            index = Index.open(self.home.index_folder)
+            with self._views.open() as index:
+                return self._records(index)
         except NotFound:
             return ()
-        with index:
-            return records(index, site=self.home.site, policy=self.home.policy(), key=self.home.site_key())
+
+    def _records(self, index: AdmittedIndex) -> tuple[DatasetRecord, ...]:
+        return records(index, site=self.home.site, policy=self.home.policy(), key=self.home.site_key())
 
     def _count(self, question: CountQuestion, site: str) -> Answer:
         query = _parse(question.query, site)
@@ -81,14 +84,14 @@ class Answerer:
             return self._give(question, query)
         policy = self.home.policy()
         try:
-            index = Index.open(self.home.index_folder)
+            with self._views.open() as index:
+                version, unknown = index.version, cohort.unknown_here(index, query)
+                n = 0 if unknown else cohort.count(index, query)
         except NotFound:
-            return self._give(question, self._protected(0, query, policy, 0), policy=policy, n=0)
-        with index:
-            if unknown := cohort.unknown_here(index, query):
-                return self._give(question, Unsupported(site=site, criteria=unknown))
-            n = cohort.count(index, query)
-            return self._give(question, self._protected(n, query, policy, index.version), policy=policy, n=n)
+            version, unknown, n = 0, (), 0
+        if unknown:
+            return self._give(question, Unsupported(site=site, criteria=unknown))
+        return self._give(question, self._protected(n, query, policy, version), policy=policy, n=n)
 
     def _freeze(self, question: FreezeQuestion, site: str) -> Answer:
         query = _parse(question.query, site)
@@ -101,7 +104,7 @@ class Answerer:
         except (SignatureInvalid, PermitProblem) as err:
             return self._give(question, refused, detail=str(err))
         policy = self.home.policy()
-        with Index.open(self.home.index_folder) as index:
+        with self._views.open() as index:
             datasets = cohort.covered(index, site=site, permitted=permit.datasets)
             if not datasets:
                 return self._give(question, refused, detail="covers no dataset of this site")

@@ -44,7 +44,7 @@ class FrozenList(Contract):
 
 
 def condition(query: CohortQuery) -> tuple[str, dict[str, Any]]:
-    """Return the query as a condition on the columns of `patient`, with its parameters.
+    """Return the query as a condition on the columns of `patient` and `profile`, with its parameters.
 
     AND between fields, OR inside one; a person of whom the index does not know a value does not match it.
 
@@ -76,7 +76,7 @@ def unknown_here(index: Index, query: CohortQuery) -> tuple[str, ...]:
 def count(index: Index, query: CohortQuery) -> int:
     """Return the true number of people who match; it must pass `disclosure.protect` before it leaves."""
     where, parameters = condition(query)
-    ((number,),) = index.rows(f"SELECT count(*) FROM patient WHERE {where}", parameters)  # noqa: S608
+    ((number,),) = index.rows(f"SELECT coalesce(sum(people), 0) FROM profile WHERE {where}", parameters)  # noqa: S608
     return int(number)
 
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.federation.ports import Cases
-from unica_sdk.files import locked
 from unica_sdk.node.cohort import FrozenList
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.imaging.opening import image_cache
+from unica_sdk.node.imaging.preparation import Preparation
+from unica_sdk.node.imaging.reader import CaseReader, find_cases
+from unica_sdk.node.imaging.reader import Cases as FoundCases
+from unica_sdk.node.imaging.table import CaseTable
 from unica_sdk.node.index import PATIENTS, Index
 from unica_sdk.node.keys import SiteKey
-from unica_sdk.node.pool import Failed, WorkerPool, size_for
 from unica_sdk.schemas.app import AppManifest
-from unica_sdk.schemas.contract import canonical_json, sha256
 
 HELD_OUT_OF_256 = 64
 """A quarter of the patients is never trained on."""
-
-_CACHE_FORM = 2
-"""Raised when what is kept of prepared cases changes, so that older caches are not read."""
 
 _LABELLED = {
     "outcome": "outcome IS NOT NULL",
@@ -39,8 +36,9 @@ _POSITIVE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One image of a frozen cohort: whose it is, where its file is, and its label."""
+    """One image of a frozen cohort: its pseudonym and its patient's, where its file is, and its label."""
 
+    instance: str
     patient: str
     path: str
     positive: bool
@@ -72,7 +70,7 @@ def cases_of(index: Index, frozen: FrozenList, manifest: AppManifest) -> list[Ca
     """
     field = manifest.label.field
     found = index.rows(
-        "SELECT patient, path, " + _POSITIVE[field] + f" FROM instance JOIN ({PATIENTS}) AS people"  # noqa: S608
+        "SELECT instance, patient, path, " + _POSITIVE[field] + f" FROM instance JOIN ({PATIENTS}) AS people"  # noqa: S608
         " USING (patient) WHERE dataset IN (SELECT unnest($datasets::VARCHAR[]))"
         " AND patient IN (SELECT unnest($patients::VARCHAR[]))"
         " AND modality = $modality AND frames = 1 AND samples = 1 AND " + _LABELLED[field] + ""
@@ -85,7 +83,10 @@ def cases_of(index: Index, frozen: FrozenList, manifest: AppManifest) -> list[Ca
             "positive": list(manifest.label.positive),
         },
     )
-    return [Case(patient=patient, path=path, positive=positive) for patient, path, positive in found]
+    return [
+        Case(instance=instance, patient=patient, path=path, positive=positive)
+        for instance, patient, path, positive in found
+    ]
 
 
 def held_out(key: SiteKey, patient: str) -> bool:
@@ -94,96 +95,53 @@ def held_out(key: SiteKey, patient: str) -> bool:
 
 
 def prepare_cases(home: NodeHome, index: Index, frozen: FrozenList, manifest: AppManifest) -> Prepared:
-    """Return the cases at the app's resolution, from the cache where they were prepared before.
+    """Return the cases at the app's resolution, from the node's cache where they were prepared before.
 
-    The cache hangs on the snapshot, the index's content and the manifest's image and label: any change of
-    these prepares them anew, and older ones of the same snapshot are removed.
+    A file that cannot be read is left out and counted; the next job tries it again.
+
+    Raises:
+        DataError: the index cannot be read, or the cache not be written.
     """
-    place = home.cache_folder / frozen.id.removeprefix("hmac:")[:32]
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ready = place / _cache_name(index, manifest)
-    with locked(place / ".lock"):
-        if not ready.exists():
-            prepared = _prepare(home, cases_of(index, frozen, manifest), manifest)
-            if prepared.unreadable == 0:
-                _keep(ready, prepared)
-            return prepared
-        return _load(ready)
-
-
-def _cache_name(index: Index, manifest: AppManifest) -> str:
-    meaning = [
-        _CACHE_FORM,
-        index.content,
-        manifest.image.model_dump(),
-        manifest.label.model_dump(mode="json"),
-    ]
-    digest = sha256(canonical_json(meaning)).removeprefix("sha256:")
-    shape = f"{manifest.image.rows}x{manifest.image.columns}"
-    return f"{manifest.image.modality}-{shape}-{manifest.label.field}-{digest[:32]}"
-
-
-def _prepare(home: NodeHome, cases: list[Case], manifest: AppManifest) -> Prepared:
-    key = home.site_key()
-    rows, columns = manifest.image.rows, manifest.image.columns
-    images = np.empty((len(cases), rows, columns), dtype=np.float32)
-    good: list[Case] = []
-    with WorkerPool(size=size_for(len(cases))) as pool:
-        results = pool.prepare((Path(case.path) for case in cases), rows=rows, columns=columns)
-        for case, result in zip(cases, results, strict=True):
-            if not isinstance(result, Failed):
-                images[len(good)] = result
-                good.append(case)
-    return Prepared(
-        cases=Cases(
-            images=images[: len(good)],
-            labels=np.array([case.positive for case in good], dtype=np.uint8),
-            held_out=np.array([held_out(key, case.patient) for case in good], dtype=np.bool_),
-        ),
-        people=_people(key, good),
-        unreadable=len(cases) - len(good),
+    labels = {case.instance: case.positive for case in cases_of(index, frozen, manifest)}
+    table = CaseTable.from_index(
+        index, modality=manifest.image.modality, datasets=frozen.datasets, patients=frozen.patients
     )
+    labelled = np.array([instance in labels for instance in table.instance.tolist()], dtype=np.bool_)
+    found = find_cases(table.select(labelled), volumes=False)
+    preparation = Preparation(rows=manifest.image.rows, columns=manifest.image.columns)
+    images, found = _images(found, preparation, image_cache(home))
+    patients = found.patients.tolist()
+    key = home.site_key()
+    cases = Cases(
+        images=images,
+        labels=np.array([labels[instance] for instance in found.names.tolist()], dtype=np.uint8),
+        held_out=np.array([held_out(key, patient) for patient in patients], dtype=np.bool_),
+    )
+    return Prepared(cases=cases, people=_people(patients, cases), unreadable=len(labels) - len(found))
 
 
-def _people(key: SiteKey, cases: list[Case]) -> People:
-    positive = {case.patient for case in cases if case.positive}
-    everyone = {case.patient for case in cases}
-    tested = {patient for patient in everyone if held_out(key, patient)}
+def _people(patients: Sequence[str], cases: Cases) -> People:
+    told = list(zip(patients, cases.labels.tolist(), cases.held_out.tolist(), strict=True))
+    positive = {patient for patient, label, _ in told if label}
+    tested = {patient for patient, _, is_held_out in told if is_held_out}
     return People(
-        all=len(everyone),
+        all=len(set(patients)),
         tested_positive=len(tested & positive),
         tested_negative=len(tested - positive),
     )
 
 
-def _keep(ready: Path, prepared: Prepared) -> None:
-    """Write the arrays aside and rename their folder, so that a cache is there as a whole or not at all."""
-    for old in ready.parent.iterdir():
-        if old.is_dir() and (old.name.startswith(".") or _same_but_data(old.name, ready.name)):
-            shutil.rmtree(old)
-    aside = Path(tempfile.mkdtemp(prefix=".", dir=ready.parent))
-    _save(aside / "images.npy", prepared.cases.images)
-    _save(aside / "labels.npy", prepared.cases.labels)
-    _save(aside / "held_out.npy", prepared.cases.held_out)
-    _save(aside / "people.npy", np.array(astuple(prepared.people)))
-    aside.replace(ready)
-
-
-def _same_but_data(one: str, other: str) -> bool:
-    return one.rsplit("-", 1)[0] == other.rsplit("-", 1)[0]
-
-
-def _save(path: Path, array: NDArray[np.generic]) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def _load(ready: Path) -> Prepared:
-    cases = Cases(
-        images=np.load(ready / "images.npy", allow_pickle=False),
-        labels=np.load(ready / "labels.npy", allow_pickle=False),
-        held_out=np.load(ready / "held_out.npy", allow_pickle=False),
-    )
-    everyone, positive, negative = np.load(ready / "people.npy", allow_pickle=False).tolist()
-    people = People(all=everyone, tested_positive=positive, tested_negative=negative)
-    return Prepared(cases=cases, people=people, unreadable=0)
+def _images(
+    found: FoundCases, preparation: Preparation, cache: Path
+) -> tuple[NDArray[np.float32], FoundCases]:
+    """Return the images that can be prepared, and which they are."""
+    if len(found) == 0:
+        return np.empty((0, *preparation.shape), np.float32), found
+    reader = CaseReader(found, preparation=preparation, cache=cache)
+    try:
+        failed = {failure.case for failure in reader.prepare()}
+        good = np.array([name not in failed for name in found.names.tolist()], dtype=np.bool_)
+        places = np.flatnonzero(good)
+        return reader.read(places), found.select(places)
+    finally:
+        reader.close()

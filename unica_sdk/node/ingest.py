@@ -1,35 +1,43 @@
-"""From a folder of DICOM and a clinical table to a published version of the index."""
+"""From a folder of DICOM and a clinical table to de-identified copies and a published version of the index.
+
+    listing     every file, its size and time; those the ledger knows as they are, are not read again
+    scan        header, SHA-256, the rules that one file can break: plain Python, anywhere (`scanning`)
+    decode      compressed pixels only, in processes that hold no secret (`pool`)
+    copy        de-identified, in processes that hold the site key and decode nothing (`copies`)
+    judge       the rules that only many files can break (`quality.collection`)
+    publish     quarantine list and quality report, then the index, swapped in as a whole
+
+Killed at any moment, or stopped by a full disk, it leaves the version before; the next run goes on there.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from unica_sdk.errors import ConfigurationError, InvalidRequest
+from unica_sdk.errors import ConfigurationError, DataError, InvalidRequest
+from unica_sdk.files import locked
 from unica_sdk.node.clinical import ClinicalRow, Unmapped, read_clinical
+from unica_sdk.node.deidentify.table import EDITION as PROFILE
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import ClinicalFact, DatasetInfo, InstanceRow, publish
+from unica_sdk.node.index import ClinicalFact, DatasetInfo, Publication, kept_paths, publish
+from unica_sdk.node.index_tables import SCHEMA
+from unica_sdk.node.intake import Intake, Progress, processes_for, to_read
 from unica_sdk.node.keys import SiteKey
-from unica_sdk.node.pool import WorkerPool, size_for
-from unica_sdk.node.scan import Instance, Skipped, files_of, nameable, shown
-from unica_sdk.schemas import vocabulary
-from unica_sdk.schemas.contract import Name
+from unica_sdk.node.ledger import Ledger
+from unica_sdk.node.quality import collection, report, rules
+from unica_sdk.node.quarantine import Quarantined, write_list
+from unica_sdk.node.scan import Skipped, files_of, listed, nameable, shown
+from unica_sdk.node.sources import Source, remember
+from unica_sdk.node.store import Store
+from unica_sdk.schemas.contract import Name, canonical_json
 
-Progress = Callable[[int, int], None]
-"""Called with the number of files read so far and the number of all files."""
-
-OTHER = "OT"
-"""The modality of images whose own is outside the vocabulary: they are counted, never dropped."""
-
-BODY_PARTS = {"BREAST": "breast", "CHEST": "lung", "LUNG": "lung", "PROSTATE": "prostate"}
-"""Body Part Examined (DICOM PS3.16 annex L) to the vocabulary; anything else is left empty and listed."""
-
-SEXES = {"F": "female", "M": "male", "O": "unknown"}
-"""Patient's Sex (DICOM PS3.3 C.7.1.1) to the vocabulary."""
+__all__ = ["IngestReport", "Progress", "Skipped", "ingest", "patient_pseudonym"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +47,12 @@ class IngestReport:
     Attributes:
         indexed: Images of this folder that are in the index now.
         patients: People they belong to.
-        skipped: Files that are not in the index, each with its reason.
+        skipped: Files that are in quarantine, each with its reason.
         unmapped: Words outside the vocabulary, with the number of images or patients they stood at.
         version: The version of the index that is current now; the old one where nothing changed.
         without_images: Patients of the clinical table of whom the folder has no image.
+        quality: Where the quality report is, a page to open; a JSON file is beside it.
+        read: Files that had to be read; the others are as they were at the last ingest.
     """
 
     indexed: int
@@ -51,6 +61,8 @@ class IngestReport:
     unmapped: tuple[Unmapped, ...]
     version: int
     without_images: int = 0
+    quality: str = ""
+    read: int = field(default=0, compare=False)
 
 
 def ingest(
@@ -62,45 +74,214 @@ def ingest(
     description: str,
     synthetic: bool,
     clinical: Path | None = None,
+    mapping: Path | None = None,
     progress: Progress | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    reread: bool = False,
 ) -> IngestReport:
-    """Index a folder as (part of) a dataset and publish the version that results.
+    """Take a folder in as (part of) a dataset and publish the version that results.
 
-    A second ingest of the same folder replaces the first; other folders and datasets stay as they are.
+    A second ingest of the same folder replaces the first and reads only files whose size or time changed;
+    other folders and datasets stay as they are. The folder itself is only ever read.
+
+    Args:
+        home: the node.
+        folder: where the files are.
+        dataset: the dataset's short name.
+        title: what people read in the catalogue.
+        description: more of that.
+        synthetic: whether the images are of nobody.
+        clinical: the clinical table, or FHIR bundles, if there are any.
+        mapping: which of its columns mean what; see `clinical.read_clinical`.
+        progress: called with the number of files done and of all files.
+        workers: processes on this machine; by default as many as the work is worth.
+        scheduler: the address of a dask scheduler that scans instead, such as `tcp://10.0.0.5:8786`.
+        reread: read every file again, as after a disk failed: only its content tells that a bit flipped.
 
     Raises:
-        InvalidRequest: the dataset's name is not one.
-        ConfigurationError: the folder cannot be listed.
-        DataError: the clinical table cannot be read, or the index cannot be written.
+        InvalidRequest: the dataset's name is not one, or there are no workers.
+        ConfigurationError: the folder cannot be listed, or a cluster's worker does not see it.
+        DataError: the clinical table cannot be read, or the node's disk is full; the version before stays.
+        Unavailable: the cluster cannot be reached or did not finish.
         AuditBroken: the audit cannot be written; nothing was published.
     """
     _check_name(dataset)
     folder = folder.resolve()
     if not nameable(folder):
         raise ConfigurationError("The folder's name is not UTF-8.", where=shown(folder))
-    rows, unmapped_terms = read_clinical(clinical) if clinical else ([], [])
-    key = home.site_key()
-    found, skipped = _scan(folder, clinical, progress)
-    words: Counter[tuple[str, str]] = Counter()
-    instances = [_instance_row(key, instance, words) for instance in found]
-    facts = [_fact(key, row) for row in rows]
-    home.audit.append(
-        actor="operator", action="ingest", subject=dataset, folder=str(folder), images=len(instances),
-        skipped=len(skipped),
-    )  # fmt: skip
     info = DatasetInfo(name=dataset, title=title, description=description, synthetic=synthetic)
-    published = publish(home.index_folder, info=info, source=str(folder), instances=instances, clinical=facts)
-    left_out = set(published.duplicates)
-    patients = {row.patient for row in instances if row.path not in left_out}
-    skipped += [Skipped(path, "duplicate", "the dataset has this image already") for path in left_out]
-    return IngestReport(
-        indexed=len(instances) - len(left_out),
-        patients=len(patients),
-        skipped=tuple(sorted(skipped, key=lambda skip: skip.path)),
-        unmapped=tuple(sorted([*unmapped_terms, *(Unmapped(f, v, n) for (f, v), n in words.items())])),
-        version=published.version,
-        without_images=len({fact.patient for fact in facts} - {row.patient for row in instances}),
+    rows, unmapped_terms = read_clinical(clinical, mapping=mapping) if clinical else ([], [])
+    with locked(home.folder / ".ingest.lock"):
+        key = home.site_key()
+        run = _Run(home, folder, info, [_fact(key, row) for row in rows], unmapped_terms)
+        report = run.do(
+            leave_out=frozenset([clinical.resolve()]) if clinical else frozenset(),
+            progress=progress or (lambda done, total: None),
+            workers=workers,
+            scheduler=scheduler,
+            reread=reread,
+        )
+        remember(home.folder, _source(info, folder, clinical, mapping))
+        return report
+
+
+def _source(info: DatasetInfo, folder: Path, clinical: Path | None, mapping: Path | None) -> Source:
+    return Source(
+        dataset=info.name,
+        folder=str(folder),
+        title=info.title,
+        description=info.description,
+        synthetic=info.synthetic,
+        clinical=str(clinical.resolve()) if clinical else None,
+        mapping=str(mapping.resolve()) if mapping else None,
     )
+
+
+class _Run:
+    """One ingest of one folder into one dataset."""
+
+    def __init__(
+        self,
+        home: NodeHome,
+        folder: Path,
+        info: DatasetInfo,
+        facts: list[ClinicalFact],
+        unmapped_terms: Sequence[Unmapped],
+    ) -> None:
+        self.home = home
+        self.folder = folder
+        self.info = info
+        self.facts = facts
+        self.unmapped_terms = unmapped_terms
+        self.key = home.site_key()
+        self.store = Store(home.folder / "store")
+        # Two folders of one dataset have a list and a report each.
+        self.name = f"{info.name}-{self.key.name('folder', str(folder).encode())[:8]}"
+        self.skipped: dict[str, Skipped] = {}
+        self.page = Path()
+
+    def do(
+        self,
+        *,
+        leave_out: frozenset[Path],
+        progress: Progress,
+        workers: int | None,
+        scheduler: str | None,
+        reread: bool,
+    ) -> IngestReport:
+        # The home may lie within the folder: what the node wrote itself is no source.
+        paths = files_of(self.folder, leave_out=leave_out | {self.home.folder.resolve()})
+        files = [listed(path) for path in paths if nameable(path)]
+        odd = [shown(path) for path in paths if not nameable(path)]
+        self.skipped = {path: Skipped(path, "unreadable", "its name is not UTF-8") for path in odd}
+        where = self.home.folder / "ledger.sqlite"
+        with Ledger.open(where, dataset=self.info.name, folder=str(self.folder)) as ledger:
+            if ledger.begin():
+                self._remove_unreferenced(ledger, self.store.names())
+            basis = _basis(self.key)
+            todo = to_read(ledger, self.store, files, basis=basis)
+            todo = files if reread else todo
+            with Intake(
+                ledger=ledger,
+                store=self.store,
+                key=self.key,
+                key_file=self.home.folder / "site.key",
+                basis=basis,
+                size=processes_for(todo, workers),
+            ) as intake:
+                intake.take(
+                    self.folder, todo, workers=workers, scheduler=scheduler, progress=progress,
+                    total=len(files),
+                )  # fmt: skip
+            result = self._publish(ledger, read=len(todo))
+            self._remove_unreferenced(ledger, ledger.orphans())
+            ledger.end()
+        return result
+
+    def _publish(self, ledger: Ledger, *, read: int) -> IngestReport:
+        for path, reason, detail in ledger.query("SELECT path, reason, detail FROM here WHERE reason <> ''"):
+            self.skipped[path] = Skipped(path, reason, detail)
+        for check, reason in collection.HARD:
+            for finding in check(ledger):
+                self.skipped.setdefault(finding.about, Skipped(finding.about, reason, finding.detail))
+        images = {
+            instance: (path, patient)
+            for path, patient, instance in ledger.query("SELECT path, patient, instance FROM kept")
+            if path not in self.skipped
+        }
+        self.home.audit.append(
+            actor="operator", action="ingest", subject=self.info.name, folder=str(self.folder),
+            images=len(images), skipped=len(self.skipped),
+        )  # fmt: skip
+        words: Counter[tuple[str, str]] = Counter()
+        for (text,) in ledger.query("SELECT words FROM kept WHERE words <> '[]'"):
+            words.update((field, word) for field, word in json.loads(text))
+        unmapped = sorted([*self.unmapped_terms, *(Unmapped(f, v, n) for (f, v), n in words.items())])
+
+        def explain(published: Publication) -> None:
+            for instance in published.duplicates:
+                path, _ = images.pop(instance)
+                self.skipped[path] = Skipped(path, "duplicate", "the dataset has this image already")
+            self._explain(ledger, published.version, unmapped)
+
+        published = publish(
+            self.home.index_folder,
+            info=self.info,
+            source=str(self.folder),
+            instances=ledger.images(store=self.store.folder, without=self.skipped),
+            clinical=self.facts,
+            before_swap=explain,
+        )
+        seen = {patient for (patient,) in ledger.query("SELECT DISTINCT patient FROM kept")}
+        return IngestReport(
+            indexed=len(images),
+            patients=len({patient for _, patient in images.values()}),
+            skipped=self._quarantined(),
+            unmapped=tuple(unmapped),
+            version=published.version,
+            without_images=len({fact.patient for fact in self.facts} - seen),
+            quality=str(self.page),
+            read=read,
+        )
+
+    def _explain(self, ledger: Ledger, version: int, unmapped: Sequence[Unmapped]) -> None:
+        """Write the quarantine's list and the quality report, before readers have the version they are of."""
+        quarantined = self._quarantined()
+        write_list(self.home.folder / "quarantine", self.name, quarantined)
+        soft = [finding for check in collection.SOFT for finding in check(ledger)]
+        quality = report.build(
+            ledger,
+            site=self.home.site,
+            dataset=self.info.name,
+            folder=str(self.folder),
+            synthetic=self.info.synthetic,
+            version=version,
+            quarantined=[Quarantined.of(skipped) for skipped in quarantined],
+            findings=[*soft, *collection.clinical(ledger, self.facts)],
+            unmapped=[(word.field, word.value, word.count) for word in unmapped],
+        )
+        self.page = report.write(quality, self.home.folder / "reports" / f"v{version:04d}", self.name)
+
+    def _quarantined(self) -> tuple[Skipped, ...]:
+        return tuple(self.skipped[path] for path in sorted(self.skipped))
+
+    def _remove_unreferenced(self, ledger: Ledger, names: Iterable[str]) -> None:
+        """Remove copies that no file has any more, once no version of the index refers to them either."""
+        asked = list(names)
+        free = ledger.unreferenced(asked)
+        paths = {f"{self.store.folder}/{name}": name for name in free}
+        held = {paths[path] for path in kept_paths(self.home.index_folder, paths)} if paths else set()
+        try:
+            self.store.remove(name for name in free if name not in held)
+        except OSError as err:
+            raise DataError("Old copies cannot be removed.", where=str(self.store.folder)) from err
+        ledger.adopt(name for name in asked if name not in held)
+
+
+def _basis(key: SiteKey) -> str:
+    """Return what verdicts and copies hang on besides the files: the rules, the profile, the key."""
+    return key.name("basis", canonical_json([rules.EDITION, PROFILE, SCHEMA]))
 
 
 def _check_name(dataset: str) -> None:
@@ -114,59 +295,12 @@ def _check_name(dataset: str) -> None:
         ) from err
 
 
-def _scan(
-    folder: Path, clinical: Path | None, progress: Progress | None
-) -> tuple[list[Instance], list[Skipped]]:
-    leave_out = frozenset([clinical.resolve()]) if clinical else frozenset[Path]()
-    paths = files_of(folder, leave_out=leave_out)
-    readable = [path for path in paths if nameable(path)]
-    found: list[Instance] = []
-    skipped = [
-        Skipped(shown(path), "unreadable", "its name is not UTF-8") for path in paths if not nameable(path)
-    ]
-    with WorkerPool(size=size_for(len(readable))) as pool:
-        for done, result in enumerate(pool.inspect(readable), 1):
-            if isinstance(result, Instance):
-                found.append(result)
-            else:
-                skipped.append(result)
-            if progress is not None:
-                progress(done, len(readable))
-    return found, skipped
-
-
-def _instance_row(key: SiteKey, found: Instance, words: Counter[tuple[str, str]]) -> InstanceRow:
-    modality = found.modality if found.modality in vocabulary.terms("modality") else OTHER
-    if found.modality != modality:
-        words["modality", found.modality or "(none)"] += 1
-    return InstanceRow(
-        path=found.path,
-        patient=patient_pseudonym(key, found.patient),
-        study=key.name("study", found.study.encode()),
-        series=key.name("series", found.series.encode()),
-        instance=key.name("instance", found.instance.encode()),
-        modality=modality,
-        body_part=_mapped("body_part", found.body_part, BODY_PARTS, words),
-        manufacturer=found.manufacturer or None,
-        sex=_mapped("sex", found.sex, SEXES, words),
-        age=found.age,
-        rows=found.rows,
-        columns=found.columns,
-        frames=found.frames,
-        samples=found.samples,
-        transfer_syntax=found.transfer_syntax,
-    )
-
-
 def patient_pseudonym(key: SiteKey, patient: str) -> str:
-    """Return the name under which the index knows a patient; only this site can make it again."""
-    return key.name("patient", patient.strip().encode())
+    """Return the name under which the index knows a patient; only this site can make it again.
 
-
-def _mapped(field: str, word: str, table: dict[str, str], words: Counter[tuple[str, str]]) -> str | None:
-    if word and word not in table:
-        words[field, word] += 1
-    return table.get(word)
+    It is the one in the copies: `deidentify.Engine.pseudonym`.
+    """
+    return key.name("patient", patient.replace("\0", "").strip().encode())
 
 
 def _fact(key: SiteKey, row: ClinicalRow) -> ClinicalFact:
@@ -176,4 +310,5 @@ def _fact(key: SiteKey, row: ClinicalRow) -> ClinicalFact:
         diagnosis=row.diagnosis,
         sex=row.sex,
         age=row.age,
+        extra=json.dumps(row.extra, sort_keys=True) if row.extra else None,
     )

@@ -1,4 +1,8 @@
-"""A few worker processes that read DICOM, replaced when a file kills one."""
+"""A few worker processes that read DICOM, replaced when a file kills one.
+
+Two kinds: `WorkerPool` decodes pixels and holds no secret; `CopyPool` (`copies`) holds the site key and
+decodes nothing, so that no codec ever runs beside the key.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.errors import ConfigurationError
-from unica_sdk.node.scan import Instance, Skipped
+from unica_sdk.node.scan import Skipped
 from unica_sdk.node.worker import FRAME, READY
 
 REQUEST_SECONDS = 120.0
@@ -32,7 +36,11 @@ START_SECONDS = 120.0
 _FILES_PER_WORKER = 128
 """Starting a process costs as much as reading more than a hundred small files."""
 
-_MAX_REPLY = 64 * 2**20
+_MAX_REPLY = 2**28
+"""Bytes of a reply: the largest mammograms have 30 million pixels."""
+
+_DECODED = frozenset(("|u1", "|i1", "<u2", "<i2", "<f4"))
+"""What `decode` may answer with."""
 
 
 def size_for(files: int) -> int:
@@ -65,16 +73,16 @@ class WorkerPool:
         >>> note = Path(tempfile.mkdtemp()) / "note.txt"
         >>> _ = note.write_text("not an image")
         >>> with WorkerPool(size=1) as pool:
-        ...     [skipped.reason for skipped in pool.inspect([note])]
-        ['not_dicom']
+        ...     pool.check(note).reason
+        'undecodable'
     """
 
     def __init__(self, *, size: int | None = None, seconds: float = REQUEST_SECONDS) -> None:
         self._size = size or min(4, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="unica-dicom")
-        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(self._size):
-            self._idle.put(_Worker(seconds))
+            self._idle.put(Worker(seconds))
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -86,29 +94,52 @@ class WorkerPool:
         for _ in range(self._size):
             self._idle.get().close()
 
-    def inspect(self, paths: Iterable[Path]) -> Iterator[Instance | Skipped]:
-        """Yield what each file is, in the order of the paths."""
-        return self._threads.map(self._inspect, paths)
-
-    def prepare(
-        self, paths: Iterable[Path], *, rows: int, columns: int
-    ) -> Iterator[NDArray[np.float32] | Failed]:
-        """Yield each file's image as (rows, columns) float32, or why there is none, in order."""
-        return self._threads.map(lambda path: self._prepare(path, rows, columns), paths)
-
-    def _inspect(self, path: Path) -> Instance | Skipped:
-        header, _ = self._ask({"do": "inspect", "path": str(path)})
-        if header["kind"] == "instance":
-            return Instance(**header["fields"])
+    def check(self, path: Path) -> Skipped | None:
+        """Decode a file's first frame; None where that works. May be called from several threads."""
+        header, _ = self._ask({"do": "check", "path": str(path)})
+        if header["kind"] == "good":
+            return None
         if header["kind"] == "skipped":
             return Skipped(**header["fields"])
-        return Skipped(str(path), "undecodable", str(header["detail"]))
+        return Skipped(str(path), "undecodable", str(header["detail"]), passing=True)
 
-    def _prepare(self, path: Path, rows: int, columns: int) -> NDArray[np.float32] | Failed:
-        header, payload = self._ask({"do": "prepare", "path": str(path), "rows": rows, "columns": columns})
+    def prepare(
+        self,
+        paths: Iterable[Path],
+        *,
+        rows: int,
+        columns: int,
+        window: tuple[float, float] | None = None,
+    ) -> Iterator[NDArray[np.float32] | Failed]:
+        """Yield each file's image as (rows, columns) float32, or why there is none, in order.
+
+        `window` is a centre and a width in modality units; without one, percentiles set the scale.
+        """
+        request = {"do": "prepare", "rows": rows, "columns": columns, "window": window}
+        return self._threads.map(lambda path: self._prepare(path, request), paths)
+
+    def decode(self, paths: Iterable[Path]) -> Iterator[NDArray[np.generic] | Failed]:
+        """Yield each file's modality values as (rows, columns), or why there are none, in order.
+
+        At most 16-bit integers where the modality LUT changes nothing, float32 where it does.
+        """
+        return self._threads.map(self._decode, paths)
+
+    def _prepare(self, path: Path, request: dict[str, Any]) -> NDArray[np.float32] | Failed:
+        rows, columns = request["rows"], request["columns"]
+        header, payload = self._ask({**request, "path": str(path)})
         if header["kind"] != "image" or len(payload) != rows * columns * 4:
             return Failed(str(path), str(header.get("detail", "a reply of the wrong size")))
         return np.frombuffer(payload, dtype=np.float32).reshape(rows, columns)
+
+    def _decode(self, path: Path) -> NDArray[np.generic] | Failed:
+        header, payload = self._ask({"do": "decode", "path": str(path)})
+        shape, kind = header.get("shape", ()), header.get("dtype")
+        if header["kind"] != "values" or kind not in _DECODED or len(shape) != 2:
+            return Failed(str(path), str(header.get("detail", "a reply of the wrong kind")))
+        if len(payload) != np.dtype(kind).itemsize * shape[0] * shape[1]:
+            return Failed(str(path), "a reply of the wrong size")
+        return np.frombuffer(payload, dtype=kind).reshape(shape)
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         worker = self._idle.get()
@@ -118,14 +149,25 @@ class WorkerPool:
             self._idle.put(worker)
 
 
-class _Worker:
-    """One process, started at its first request and again after it died."""
+class Worker:
+    """One process, started at its first request and again after it died.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: How long one request may take before the process is killed.
+        module: What it runs; it answers requests as `worker.serve` does.
+    """
+
+    def __init__(self, seconds: float, *, module: str = "unica_sdk.node.worker") -> None:
         self._seconds = seconds
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return the answer to a request: a header, and the bytes after it.
+
+        Raises:
+            ConfigurationError: the process does not start, whatever the request.
+        """
         try:
             process = self._process or self._start()
             assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
@@ -140,6 +182,7 @@ class _Worker:
             return {"kind": "failed", "detail": "the reading process died"}, b""
 
     def close(self) -> None:
+        """End the process, if there is one."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -149,8 +192,8 @@ class _Worker:
             pass
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "unica_sdk.node.worker"],
+        self._process = subprocess.Popen(  # noqa: S603 - one of our own modules
+            [sys.executable, "-P", "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # A codec's complaints may quote a file; the reply's fixed reason is what is kept.
@@ -164,8 +207,8 @@ class _Worker:
             # Not the file's fault: to skip them all for this would empty the index.
             raise ConfigurationError(
                 "The process that reads images does not start.",
-                where="unica_sdk.node.worker",
-                hint="Run `python -m unica_sdk.node.worker </dev/null` to see why.",
+                where=self._module,
+                hint=f"Run `python -m {self._module} </dev/null` to see why.",
             ) from err
         if header != READY:
             raise ConfigurationError("The process that reads images is of another version.")

@@ -1,75 +1,77 @@
-"""Reading a folder of DICOM: every file becomes an `Instance` or a `Skipped` with its reason.
+"""Reading a folder of DICOM: what is in it, and what each file's header and digest say.
 
-`inspect` looks at one file and is meant to run in a worker process (`worker`), because a hostile or broken
-file may take its reader down with it. Tags: DICOM PS3.6; ages (AS): PS3.5 section 6.2.
+`files_of` finds the files. `scan_files` reads headers and digests with our own scanner, in plain Python and
+within bounds (`bounded`), so it may run in the node's own process as in any dask worker. It gives back
+verdicts and digests and no identifier: of what a header says, a network carries no more than the words for
+modality, body part and sex that the vocabulary does not know. Tags: DICOM PS3.6.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-import warnings
-from collections.abc import Callable
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias
 
-import pydicom
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileDataset
-from pydicom.pixels.utils import get_expected_length
-
-from unica_sdk.errors import ConfigurationError
-from unica_sdk.node.pixels import decode_frame
+import unica_sdk
+from unica_sdk.errors import ConfigurationError, DataError
+from unica_sdk.node.deidentify.burned_in import burned_in
+from unica_sdk.node.header import Header, HeaderScanner, NoHeader
+from unica_sdk.node.manifest import NATIVE, Fingerprint, Gap, fingerprint, missing
+from unica_sdk.node.quality.headers import identifiers, judge, words_outside
 
 Reason = Literal[
     "empty",
     "not_dicom",
     "unreadable",
     "corrupt",
+    "excessive",
     "truncated",
     "no_pixels",
     "incomplete",
+    "changed",
     "undecodable",
+    "burned_in",
+    "deidentification",
     "duplicate",
+    "mixed_study",
 ]
 """Why a file is not in the index; the detail beside it is for the site's operator alone."""
 
-PREAMBLE = 132
-"""128 bytes of anything, then `DICM`: DICOM PS3.10 section 7.1."""
+RULE_OF: dict[Reason, str] = {
+    "empty": "integrity.header",
+    "not_dicom": "integrity.header",
+    "unreadable": "integrity.header",
+    "corrupt": "integrity.header",
+    "excessive": "integrity.header",
+    "truncated": "integrity.pixels",
+    "no_pixels": "integrity.pixels",
+    "incomplete": "complete.identifiers",
+    "changed": "integrity.unchanged",
+    "undecodable": "integrity.decoding",
+    "burned_in": "privacy.burned_in",
+    "deidentification": "privacy.deidentification",
+    "duplicate": "unique.instance",
+    "mixed_study": "consistent.study",
+}
+"""The hard rule (`quality.rules`) that each reason is the failing of."""
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-"""The length of an element that ends with a delimiter instead: DICOM PS3.5 section 7.1."""
-
-_T = TypeVar("_T")
-
+_GAPS: dict[Gap, Reason] = {
+    "no_pixels": "no_pixels",
+    "cut_off": "truncated",
+    "too_short": "truncated",
+    "unterminated": "truncated",
+    "odd_fragments": "corrupt",
+}
+_UNCOMPRESSED = NATIVE | {"1.2.840.10008.1.2.1.99"}
+_PIECE = 1 << 20
 _AGE = re.compile(r"^(\d{3})([DWMY])$")
 _DAYS = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
-
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """What the headers of one image say, as they say it; identifiers are still the hospital's.
-
-    Never stored like this: `ingest` replaces identifiers by pseudonyms and words by the vocabulary's.
-    """
-
-    path: str
-    patient: str
-    study: str
-    series: str
-    instance: str
-    modality: str
-    body_part: str
-    manufacturer: str
-    sex: str
-    age: int | None
-    rows: int
-    columns: int
-    frames: int
-    samples: int
-    transfer_syntax: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,36 @@ class Skipped:
     path: str
     reason: Reason
     detail: str = ""
+    passing: bool = False
+    """Whether the next run may find it otherwise although the file is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file of a folder, and the cheap signs by which a later run sees that it is still the same."""
+
+    path: str
+    size: int
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A file whose header passed every hard rule."""
+
+    path: str
+    fingerprint: Fingerprint
+    pixels: str
+    """SHA-256 of the pixel data as it is stored."""
+    encoded: bool
+    """Whether somebody has to decode it to know that it can be."""
+    findings: tuple[tuple[str, str], ...]
+    """The soft rules that it breaks, each with what is wrong."""
+    words: tuple[tuple[str, str], ...] = ()
+    """Words outside the vocabulary, each with its field."""
+
+
+Verdict: TypeAlias = Scanned | Skipped
 
 
 class _Skip(Exception):  # noqa: N818 - a verdict on a file, caught below
@@ -91,162 +123,145 @@ class _Skip(Exception):  # noqa: N818 - a verdict on a file, caught below
 def files_of(folder: Path, *, leave_out: frozenset[Path] = frozenset()) -> list[Path]:
     """Return everything below a folder that is not itself a folder, in a fixed order.
 
-    Linked folders are not entered, since they may lead in a circle; linked files are listed.
+    Linked folders are not entered, since they may lead in a circle; linked files are listed. What is to be
+    left out may be files or folders.
 
     Raises:
         ConfigurationError: the folder is not there or cannot be listed.
     """
+    return sorted(Path(path) for path in _walk(folder, {str(path) for path in leave_out}))
+
+
+def _walk(folder: Path, leave_out: set[str]) -> Iterator[str]:
     if not folder.is_dir():
-        raise ConfigurationError("There is no such folder.", where=str(folder))
-    found: list[Path] = []
-    todo = [folder]
+        raise ConfigurationError("There is no such folder.", where=shown(folder))
+    todo = [str(folder)]
     while todo:
         here = todo.pop()
         try:
-            entries = list(here.iterdir())
+            entries = list(os.scandir(here))
         except OSError as err:
             raise ConfigurationError(
-                "A folder cannot be listed.", where=str(here), hint=err.strerror or ""
+                "A folder cannot be listed.", where=shown(here), hint=err.strerror or ""
             ) from err
         for entry in entries:
-            if entry.is_dir() and not entry.is_symlink():
-                todo.append(entry)
-            elif entry.resolve() not in leave_out:
-                found.append(entry)
-    return sorted(found)
+            if leave_out and os.path.realpath(entry.path) in leave_out:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                todo.append(entry.path)
+            else:
+                yield entry.path
 
 
-def inspect(path: Path) -> Instance | Skipped:
-    """Read one file's headers and make sure that its pixels are all there and can be decoded.
+def listed(path: Path) -> Listed:
+    """Return a file's size and time; such as no file has for what is none, so that `scan_files` says why."""
+    try:
+        found = path.stat()
+    except OSError:
+        return Listed(str(path), -1, -2)
+    if not stat.S_ISREG(found.st_mode):
+        return Listed(str(path), -1, -2)
+    return Listed(str(path), found.st_size, found.st_mtime_ns)
 
-    Never raises for what is in the file: a file that cannot be used is `Skipped`.
+
+def scan_files(folder: str, paths: Sequence[str], version: str) -> list[Verdict]:
+    """Return what each of some files of a folder is, in their order.
+
+    Args:
+        folder: what must be visible here, wherever this runs.
+        paths: the files.
+        version: of our own software, which must be the same here.
+
+    Raises:
+        ConfigurationError: a cluster's worker sees another disk or runs another version.
     """
+    if version != unica_sdk.__version__:
+        raise ConfigurationError(
+            f"A worker runs version {unica_sdk.__version__} of unica-sdk, this node {version}.",
+            hint="Install the same version on every machine of the cluster.",
+        )
+    if not Path(folder).is_dir():
+        raise ConfigurationError(
+            "A worker does not see the folder.",
+            where=folder,
+            hint="Mount it under the same path on every machine of the cluster.",
+        )
+    scanner = HeaderScanner()
+    return [_scan_file(scanner, path) for path in paths]
+
+
+def _scan_file(scanner: HeaderScanner, path: str) -> Verdict:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of every oddity; a site's files have many
-            return _inspect(path)
+        before = _signs(path)
+        header = scanner.scan(path)
+        if isinstance(header, NoHeader):
+            raise _Skip(header.reason, header.detail)
+        _check_hard_rules(path, header)
+        whole = fingerprint(path)
+        pixels = _digest_of_pixels(path, header)
+        if not before == (whole.size, whole.modified) == _signs(path):
+            raise _Skip("changed", "while it was read")
+        return Scanned(
+            path=path,
+            fingerprint=whole,
+            pixels=pixels,
+            encoded=header.transfer_syntax not in _UNCOMPRESSED,
+            findings=judge(header, today=datetime.now(UTC).date()),
+            words=words_outside(header),
+        )
     except _Skip as skip:
-        return Skipped(str(path), skip.reason, skip.detail)
+        # A disk may be back tomorrow, and somebody may be done with writing.
+        passing = skip.reason in ("changed", "unreadable")
+        return Skipped(path, skip.reason, skip.detail, passing=passing)
+    except (DataError, OSError) as err:
+        same = before == _signs_or_none(path)
+        return Skipped(path, "unreadable" if same else "changed", in_words(err), passing=True)
 
 
-def _inspect(path: Path) -> Instance:
-    _look_at_preamble(path)
-    dataset = _read(path)
-    if not any(name in dataset for name in _PIXELS):
+def _check_hard_rules(path: str, header: Header) -> None:
+    if header.pixels is None:
         raise _Skip("no_pixels")
-    instance = _guarded("corrupt", lambda: _headers(dataset, path))
-    _check_complete(instance)
-    _check_pixels(dataset)
-    return instance
+    if absent := identifiers(header):
+        raise _Skip("incomplete", absent)
+    if gap := missing(path, header):
+        raise _Skip(_GAPS[gap], gap.replace("_", " "))
+    verdict = burned_in(dict(header.values))
+    if not verdict.passes:
+        raise _Skip("burned_in", verdict.text)
 
 
-def _look_at_preamble(path: Path) -> None:
-    if not path.is_file():
-        raise _Skip("unreadable", "a broken link, a pipe or a device")
+def _signs(path: str) -> tuple[int, int]:
     try:
-        with path.open("rb") as file:
-            start = file.read(PREAMBLE)
+        found = os.stat(path)  # noqa: PTH116 - thousands of paths, all of them text
     except OSError as err:
         raise _Skip("unreadable", err.strerror or "") from err
-    if not start:
-        raise _Skip("empty")
-    if start[128:] != b"DICM":
-        raise _Skip("not_dicom", "no DICM prefix")
+    return found.st_size, found.st_mtime_ns
 
 
-def _read(path: Path) -> FileDataset:
+def _signs_or_none(path: str) -> tuple[int, int] | None:
     try:
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            dataset = pydicom.dcmread(path)
-    except OSError as err:
-        # Without a number it is not the disk's: pydicom raises it for a header that ends in the middle.
-        raise _Skip("corrupt" if err.errno is None else "unreadable", _in_words(err)) from err
-    except Exception as err:
-        # pydicom's readers raise whatever the bytes provoke: struct.error, ValueError, KeyError, zlib.error…
-        raise _Skip("corrupt", _in_words(err)) from err
-    _check_end(dataset, [str(warning.message) for warning in heard])
-    return dataset
-
-
-def _check_end(dataset: FileDataset, warned: list[str]) -> None:
-    """Pydicom only warns where a file ends too early, and not at all within an element of known length."""
-    ended = [text for text in warned if "end of file" in text.lower()]
-    if ended:
-        raise _Skip("truncated", ended[0].split(" in file ")[0])
-    if len(dataset) == 0:
-        return
-    last = dataset.get_item(max(dataset.keys()))
-    if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
-        there = len(last.value or b"")
-        if there < last.length:
-            raise _Skip("truncated", f"{there} of {last.length} bytes of {last.tag}")
-
-
-def _headers(dataset: FileDataset, path: Path) -> Instance:
-    meta = dataset.file_meta
-    return Instance(
-        path=str(path),
-        patient=_text(dataset, "PatientID"),
-        study=_text(dataset, "StudyInstanceUID"),
-        series=_text(dataset, "SeriesInstanceUID"),
-        instance=_text(dataset, "SOPInstanceUID"),
-        modality=_text(dataset, "Modality").upper(),
-        body_part=_text(dataset, "BodyPartExamined").upper(),
-        manufacturer=" ".join(_text(dataset, "Manufacturer").lower().split()),
-        sex=_text(dataset, "PatientSex").upper(),
-        age=years(_text(dataset, "PatientAge")),
-        rows=_number(dataset, "Rows", 0),
-        columns=_number(dataset, "Columns", 0),
-        frames=_number(dataset, "NumberOfFrames", 1),
-        samples=_number(dataset, "SamplesPerPixel", 1),
-        transfer_syntax=str(meta.get("TransferSyntaxUID", "") or ""),
-    )
-
-
-def _check_complete(instance: Instance) -> None:
-    wanted = {
-        "patient identifier": instance.patient,
-        "study instance UID": instance.study,
-        "SOP instance UID": instance.instance,
-        "transfer syntax": instance.transfer_syntax,
-        "rows": instance.rows,
-        "columns": instance.columns,
-    }
-    missing = [name for name, value in wanted.items() if not value]
-    if missing:
-        raise _Skip("incomplete", "no " + ", no ".join(missing))
-
-
-def _check_pixels(dataset: FileDataset) -> None:
-    """A header read passes every truncated file, so the pixels are looked at too."""
-    if dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
-        _guarded("undecodable", lambda: decode_frame(dataset))
-        return
-    if "PixelData" in dataset:
-        expected = _guarded("corrupt", lambda: get_expected_length(dataset))
-        there = len(dataset.PixelData or b"")
-        if there < expected:
-            raise _Skip("truncated", f"{there} of {expected} bytes of pixels")
-
-
-def _guarded(reason: Reason, action: Callable[[], _T]) -> _T:
-    try:
-        return action()
+        return _signs(path)
     except _Skip:
-        raise
-    except Exception as err:
-        # Headers and codecs raise whatever the bytes provoke; the reason word is what is fixed.
-        raise _Skip(reason, _in_words(err)) from err
-    except BaseException as err:
-        # A Rust codec's panic is not an Exception; anything else that ends a process must still end it.
-        if type(err).__name__ != "PanicException":
-            raise
-        raise _Skip(reason, "the decoder panicked") from err
+        return None
+
+
+def _digest_of_pixels(path: str, header: Header) -> str:
+    """Return the SHA-256 of the pixel data as it is stored, so that equal images show under any header."""
+    pixels = header.pixels
+    if pixels is None or pixels.offset is None:
+        return ""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+        file.seek(pixels.offset)
+        left = pixels.length if pixels.length is not None else 1 << 62
+        while left > 0 and (piece := file.read(min(_PIECE, left))):
+            digest.update(piece)
+            left -= len(piece)
+    return digest.hexdigest()
 
 
 def years(age: str) -> int | None:
-    """Return a DICOM age string (VR AS) in completed years; None where it says nothing usable.
+    """Return a DICOM age (VR AS, PS3.5 section 6.2) in completed years; None where it says nothing usable.
 
     Example:
         >>> years("061Y"), years("018M"), years(""), years("61")
@@ -259,7 +274,7 @@ def years(age: str) -> int | None:
     return value if value <= 120 else None
 
 
-def shown(path: Path) -> str:
+def shown(path: Path | str) -> str:
     """Return a path as text that any encoding can carry; bytes that are not UTF-8 show as escapes."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
@@ -273,15 +288,6 @@ def nameable(path: Path) -> bool:
     return True
 
 
-def _text(dataset: FileDataset, name: str) -> str:
-    value = dataset.get(name)
-    return "" if value is None else str(value).replace("\0", "").strip()
-
-
-def _number(dataset: FileDataset, name: str, default: int) -> int:
-    value = dataset.get(name)
-    return default if value is None or value == "" else int(value)
-
-
-def _in_words(err: BaseException) -> str:
+def in_words(err: BaseException) -> str:
+    """Return an error as one short line, for the site's operator."""
     return f"{type(err).__name__}: {' '.join(str(err).split())[:120]}"

@@ -18,11 +18,11 @@ from unica_sdk.errors import (
     UnicaError,
 )
 from unica_sdk.federation.ports import Admission, Cases, Refusal, Task
+from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.cohort import FrozenList, load
 from unica_sdk.node.disclosure import protect
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import People, cases_of, prepare_cases
-from unica_sdk.node.index import Index
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import Released, Suppressed
 from unica_sdk.schemas.job import FailureCode
@@ -102,27 +102,29 @@ class LocalSite:
         return admission
 
     def cases(self, admission: Admission, manifest: AppManifest) -> Cases:
-        """Return the admitted snapshot's cases at the app's resolution.
+        """Return the admitted snapshot's cases at the app's resolution, less those withdrawn since.
 
         Raises:
             Refusal: so many files cannot be read any more that too few people are left; or the audit failed.
             DataError: the index cannot be read.
         """
         frozen = load(self.home, admission.snapshot)
-        with Index.open(self.home.index_folder) as index:
+        with open_admitted(self.home) as index:
             prepared = prepare_cases(self.home, index, frozen, manifest)
-            version = index.version
+            withheld = index.withheld(frozen.patients, frozen.datasets)
         self._write(
             "cases",
             admission.ticket.job,
             images=len(prepared.cases.labels),
             patients=prepared.people.all,
             unreadable=prepared.unreadable,
+            withheld=withheld,
+            index_version=index.version,
         )
         policy = self.home.policy()
         if prepared.people.all < _required(policy, manifest):
             raise Refusal(FailureCode.TOO_FEW_CASES, f"{prepared.unreadable} files could not be read")
-        tested = self._tested(prepared.people, frozen, manifest, policy, index_version=version)
+        tested = self._tested(prepared.people, frozen, manifest, policy, index_version=index.version)
         return replace(prepared.cases, tested=tested)
 
     def _tested(
@@ -214,7 +216,7 @@ class LocalSite:
 
     def _enough(self, frozen: FrozenList, manifest: AppManifest, policy: SitePolicy) -> Released:
         try:
-            with Index.open(self.home.index_folder) as index:
+            with open_admitted(self.home) as index:
                 people = len({case.patient for case in cases_of(index, frozen, manifest)})
                 version = index.version
         except UnicaError as err:

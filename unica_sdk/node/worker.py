@@ -14,6 +14,7 @@ import os
 import resource
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,12 +24,25 @@ FRAME = struct.Struct("<II")
 READY: dict[str, Any] = {"kind": "ready"}
 """What a worker says once before its first request."""
 
+GOOD: dict[str, Any] = {"kind": "good"}
+"""What a worker says of a file that can be decoded."""
+
 MEMORY = 8 * 2**30
 """Address space of a worker in bytes: a header that promises petabytes ends here."""
 
 
 def main() -> None:
     """Answer requests until standard input ends, which it does when the parent is gone."""
+    serve(answer, loading="unica_sdk.node.decoding")
+
+
+def serve(answer: Callable[[dict[str, Any]], tuple[dict[str, Any], bytes]], *, loading: str) -> None:
+    """Answer the requests on standard input, one JSON object to a line, within bounds of memory.
+
+    Args:
+        answer: a request to a header and the bytes after it.
+        loading: a module to import first, since that must not count against the first file.
+    """
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Some codecs print; their words must not land between the frames.
     with Path(os.devnull).open("wb") as nowhere:
@@ -37,8 +51,9 @@ def main() -> None:
     resource.setrlimit(
         resource.RLIMIT_AS, (MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard), hard)
     )
-    # Loading the codecs takes a while, which must not count against the first file.
-    importlib.import_module("unica_sdk.node.scan")
+    # A core file would hold a patient's image, or the site key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    importlib.import_module(loading)
     send(replies, READY, b"")
     for line in sys.stdin.buffer:
         header, payload = answer(json.loads(line))
@@ -46,16 +61,20 @@ def main() -> None:
 
 
 def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Do one request: `inspect` a file, or `prepare` its image."""
-    from unica_sdk.node import pixels, scan
+    """Do one request: `check` whether a file decodes, `decode` its values, or `prepare` its image."""
+    from unica_sdk.node import decoding, pixels
 
     path = Path(request["path"])
     try:
-        if request["do"] == "inspect":
-            found = scan.inspect(path)
-            kind = "instance" if isinstance(found, scan.Instance) else "skipped"
-            return {"kind": kind, "fields": dataclasses.asdict(found)}, b""
-        image = pixels.prepare(path, rows=request["rows"], columns=request["columns"])
+        if request["do"] == "check":
+            refused = decoding.check_pixels(path)
+            return ({"kind": "skipped", "fields": dataclasses.asdict(refused)} if refused else GOOD), b""
+        if request["do"] == "decode":
+            values = pixels.modality_values(path)
+            return {"kind": "values", "dtype": values.dtype.str, "shape": values.shape}, values.tobytes()
+        image = pixels.prepare(
+            path, rows=request["rows"], columns=request["columns"], window=request.get("window")
+        )
         return {"kind": "image"}, image.tobytes()
     except Exception as err:
         # Whatever the file provoked is an answer about the file, not a fault of the worker.

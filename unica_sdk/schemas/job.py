@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -112,12 +112,17 @@ class Failure(Contract):
 
 
 class Participant(Contract):
-    """One site in a job. `cases` passed that site's disclosure decision."""
+    """One site in a job. `cases` passed that site's disclosure decision.
+
+    `consent` says that the site left out whoever had withdrawn when it began its part. How many these were,
+    if any, only the site's own auditor learns.
+    """
 
     site: Name
     state: ParticipantState
     rounds: int = 0
     cases: CountAnswer | None = None
+    consent: Literal["applied"] | None = None
     failure: Failure | None = None
 
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -76,11 +77,17 @@ class _Seat:
     state: ParticipantState = ParticipantState.INVITED
     rounds: int = 0
     cases: Released | None = None
+    consent: Literal["applied"] | None = None
     failure: Failure | None = None
 
     def shown(self) -> Participant:
         return Participant(
-            site=self.site, state=self.state, rounds=self.rounds, cases=self.cases, failure=self.failure
+            site=self.site,
+            state=self.state,
+            rounds=self.rounds,
+            cases=self.cases,
+            consent=self.consent,
+            failure=self.failure,
         )
 
 
@@ -233,6 +240,7 @@ class _Job:
             self._lose(site, FailureCode.REPLY_INVALID)
             return None
         self._seats[site].cases = reply.about.cases
+        self._seats[site].consent = reply.about.consent
         return reply
 
     def _agreeing(self, replies: dict[str, records.Reply]) -> dict[str, records.Reply]:

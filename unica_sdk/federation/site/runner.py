@@ -117,7 +117,13 @@ class SiteRunner:
             arrays = check_arrays(outcome.arrays, work.arrays)
         else:
             tested = check_scores(outcome.scores, work.cases)
-        about = records.About(cases=admission.cases, metrics=metrics, tested=tested)
+        about = records.About(
+            cases=admission.cases,
+            metrics=metrics,
+            tested=tested,
+            # What `Site.cases` promises: its cases are those of the snapshot less those withdrawn since.
+            consent="applied",
+        )
         self._site.record(
             "answer", admission.ticket.job, task=work.task, round=work.round, dropped_metrics=dropped
         )
