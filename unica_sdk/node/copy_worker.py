@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset, FileDataset
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
+from unica_sdk.node.deidentify.frames import blank_frames
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.manifest import fingerprint
 from unica_sdk.node.scan import Reason
@@ -59,6 +60,7 @@ def _copy(request: dict[str, Any]) -> dict[str, Any]:
     dataset = _read(Path(request["path"]), size=request["size"], modified=request["modified"])
     try:
         clean = engine.deidentify(dataset)
+        blank_frames(clean)
     except ConfigurationError:
         raise
     except UnicaError as err:
