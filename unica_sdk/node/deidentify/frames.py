@@ -115,7 +115,10 @@ def _fragments(value: bytes, steps: Steps) -> Iterator[Place]:
 
 
 def _frames(value: bytes, fragments: Iterable[Place]) -> Iterator[list[Place]]:
-    """Yield the fragments of each codestream: a new one is told by its first bytes, not by a table."""
+    """Yield the fragments of each codestream: a new one is told by its first bytes, not by a table.
+
+    A frame that is cut where it only looks so has parts that cannot be walked, and is refused.
+    """
     frame: list[Place] = []
     for fragment in fragments:
         if frame and value.startswith(_BEGINNINGS, *fragment):
