@@ -53,6 +53,10 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     except OSError as err:
         # Not the file's fault but the store's: a full disk, most of the time.
         return {"kind": "stopped", "detail": _strerror(err)}, b""
+    except Exception as err:
+        # Whatever else the file provoked is an answer about the file; its words may quote it.
+        fields = {"path": request["path"], "reason": "deidentification", "detail": type(err).__name__}
+        return {"kind": "skipped", "fields": fields}, b""
 
 
 def _copy(request: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +133,8 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
         raise _Skip("truncated", ended[0].split(" in file ")[0])
     if len(dataset) == 0:
         return
-    last = dataset.get_item(max(dataset.keys()))
+    # Not by pydicom's getters: they convert a value that was left out, and raise what it provokes.
+    last = dataset._dict[max(dataset._dict)]
     if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
         there = len(last.value or b"")
         if there < last.length:

@@ -52,7 +52,7 @@ def blank_frames(dataset: Dataset) -> int:
     Raises:
         DataError: it is compressed in a way that is not known, or not as it should be.
     """
-    element = dataset.get_item(_PIXELS)
+    element = dataset._dict.get(_PIXELS)
     meta = dataset.__dict__.get("file_meta")
     if element is None or not element.value:
         return 0
