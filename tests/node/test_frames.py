@@ -219,6 +219,10 @@ def test_of_boxes_stay_those_that_describe_the_image() -> None:
         return start + long + box(b"uuid", words) + box(b"asoc", label)
 
     label, none = box(b"lbl ", CANARY), bytes(len(CANARY))
+    preview = box(b"jp2c", stream)
+    first = boxes(CANARY, label) + box(b"jp2c", stream)
+    gone = bytes(len(preview) + len(label))
+    assert _clean(first + preview + label, syntax=J2K) == [boxes(none, bytes(len(label))) + preview + gone]
     last = struct.pack(">I", 0) + b"jp2c" + stream
     assert _clean(boxes(CANARY, label) + last, syntax=J2K) == [boxes(none, bytes(len(label))) + last]
 

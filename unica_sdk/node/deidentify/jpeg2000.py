@@ -93,7 +93,10 @@ def _walk_file(stream: Codestream) -> None:
     for kind, start, end in _boxes(stream):
         if kind == _CODESTREAM:
             _walk_codestream(stream.part(start, end))
-        elif kind == _HEADER:
+            # Decoders read no further: another codestream is a preview, or not of this image.
+            stream.blank(end, stream.end)
+            return
+        if kind == _HEADER:
             _blank_header(stream.part(start, end))
         elif kind not in _KEPT:
             stream.blank(start, end)
