@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset, FileDataset
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
+from unica_sdk.node.deidentify.frames import blank_frames
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.manifest import fingerprint
 from unica_sdk.node.scan import Reason
@@ -52,6 +53,10 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     except OSError as err:
         # Not the file's fault but the store's: a full disk, most of the time.
         return {"kind": "stopped", "detail": _strerror(err)}, b""
+    except Exception as err:
+        # Whatever else the file provoked is an answer about the file; its words may quote it.
+        fields = {"path": request["path"], "reason": "deidentification", "detail": type(err).__name__}
+        return {"kind": "skipped", "fields": fields}, b""
 
 
 def _copy(request: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +64,7 @@ def _copy(request: dict[str, Any]) -> dict[str, Any]:
     dataset = _read(Path(request["path"]), size=request["size"], modified=request["modified"])
     try:
         clean = engine.deidentify(dataset)
+        blank_frames(clean)
     except ConfigurationError:
         raise
     except UnicaError as err:
@@ -127,7 +133,8 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
         raise _Skip("truncated", ended[0].split(" in file ")[0])
     if len(dataset) == 0:
         return
-    last = dataset.get_item(max(dataset.keys()))
+    # Not by pydicom's getters: they convert a value that was left out, and raise what it provokes.
+    last = dataset._dict[max(dataset._dict)]
     if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
         there = len(last.value or b"")
         if there < last.length:

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from unica_sdk.errors import ConfigurationError, DataError, InvalidRequest
 from unica_sdk.files import locked
 from unica_sdk.node.clinical import ClinicalRow, Unmapped, read_clinical
-from unica_sdk.node.deidentify.table import EDITION as PROFILE
+from unica_sdk.node.deidentify import PROFILE
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import ClinicalFact, DatasetInfo, Publication, kept_paths, publish
 from unica_sdk.node.index_tables import SCHEMA

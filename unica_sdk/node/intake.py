@@ -12,6 +12,7 @@ from types import TracebackType
 
 from unica_sdk.errors import InvalidRequest
 from unica_sdk.node.copies import Copied, CopyPool
+from unica_sdk.node.deidentify import PROFILE
 from unica_sdk.node.header import Header, HeaderScanner
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.ledger import Entry, Image, Ledger
@@ -122,7 +123,8 @@ class Intake:
     def _image(self, scanned: Scanned) -> Image | Skipped:
         if scanned.encoded and (refused := self._pixels.check(Path(scanned.path))) is not None:
             return refused
-        stamp = self._key.name("copy", scanned.fingerprint.sha256.encode())[:16]
+        content = f"{PROFILE}\0{scanned.fingerprint.sha256}"
+        stamp = self._key.name("copy", content.encode())[:16]
         copied = self._copies.copy(scanned.path, scanned.fingerprint, stamp=stamp)
         if isinstance(copied, Skipped):
             return copied
