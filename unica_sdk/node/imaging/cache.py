@@ -75,6 +75,10 @@ class _View:
             place=places[order],
         )
 
+    def of_these(self, segments: list[Segment]) -> _View:
+        """Return a view of some segments: this one, where it is of the same."""
+        return self if list(map(id, segments)) == list(map(id, self.segments)) else _View.of(segments)
+
     def find(self, keys: NDArray[np.void]) -> Found:
         if len(self.keys) == 0:
             nowhere = np.full(len(keys), -1, np.intp)
@@ -159,8 +163,7 @@ class PreparedCache:
             DataError: the cache cannot be read.
         """
         with readable(self._folder):
-            self._look()
-        return self._view.keys
+            return self._look().keys
 
     def add(self, cases: Iterable[tuple[bytes, NDArray[np.float32]]], *, expected: int = 0) -> int:
         """Keep prepared cases under their keys, and return how many were not there already.
@@ -175,7 +178,6 @@ class PreparedCache:
         with writable(self._folder):
             with self.folder.locked():
                 self.folder.make_room(expected * self._size, keep=self._folder)
-                self._look()
             most = max(1, _BATCH_BYTES // self._size)
             kept = 0
             waiting: dict[bytes, Levels] = {}
@@ -196,15 +198,12 @@ class PreparedCache:
             DataError: the folder cannot be written.
         """
         with writable(self._folder), self.folder.locked():
+            there = self._look()
+            for segment, dead in zip(there.segments, _unwanted(there.segments, keys), strict=True):
+                if dead.any():
+                    self._leave_out(segment, dead)
             self._look()
-            segments = self._view.segments
-            dead = _unwanted(segments, keys)
-            for segment, some in zip(segments, dead, strict=True):
-                if some.any():
-                    self._leave_out(segment, some)
-            dropped = int(np.isin(self._view.keys, keys).sum())
-            self._look()
-        return dropped
+        return int(np.isin(np.unique(there.keys), keys).sum())
 
     def _leave_out(self, segment: Segment, dead: NDArray[np.bool_]) -> None:
         if not dead.all():
@@ -218,21 +217,21 @@ class PreparedCache:
         if not cases:
             return 0
         with self.folder.locked():
-            self._look(keep=True)
-            missing = self._view.find(np.frombuffer(b"".join(cases), KEY)).missing.tolist()
+            there = self._look(keep=True)
+            missing = there.find(np.frombuffer(b"".join(cases), KEY)).missing.tolist()
             fresh = [case for case, absent in zip(cases.items(), missing, strict=True) if absent]
             if fresh:
-                self._write(fresh)
+                self._write(fresh, there.segments)
                 self._look(keep=True)
             return len(fresh)
 
-    def _write(self, fresh: list[tuple[bytes, Levels]]) -> None:
+    def _write(self, fresh: list[tuple[bytes, Levels]], there: Iterable[Segment]) -> None:
         self._folder.mkdir(exist_ok=True, mode=0o700)
         if not (self._folder / ABOUT).exists():
             write_private(self._folder / ABOUT, canonical_json(self.preparation.meaning()))
-        for segment in self._view.segments:
+        for segment in there:
             room = segment.capacity - len(segment.keys)
-            if room and fresh and (self._folder / segment.name).exists():
+            if room and fresh:
                 append_cases(self._folder, segment, dict(fresh[:room]))
                 fresh = fresh[room:]
         while fresh:
@@ -244,12 +243,12 @@ class PreparedCache:
             )
             fresh = fresh[self._capacity :]
 
-    def _look(self, *, keep: bool = False) -> None:
-        """Look at what is on disk now.
+    def _look(self, *, keep: bool = False) -> _View:
+        """Look at what is on disk now, and return it.
 
         Args:
-            keep: go on with files that are gone as well. A writer does: it must find what it added, even
-                where somebody took that away meanwhile.
+            keep: let readers go on with files that are gone as well. A writer does: what it added must be
+                found, even where somebody takes it away at once.
         """
         known = {segment.name: segment for segment in self._view.segments}
         found = []
@@ -259,9 +258,9 @@ class PreparedCache:
             if now is not None:
                 same = before is not None and len(before.keys) == len(now.keys)
                 found.append(before if before is not None and same else now)
-        segments = (*found, *known.values()) if keep else tuple(found)
-        if list(map(id, segments)) != list(map(id, self._view.segments)):
-            self._view = _View.of(segments)
+        there = self._view.of_these(found)
+        self._view = self._view.of_these([*found, *known.values()]) if keep else there
+        return there
 
     def _note_use(self) -> None:
         if not self._noted:
