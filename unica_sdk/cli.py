@@ -257,7 +257,9 @@ def node_ingest(
     ] = False,
     prepare: Annotated[
         list[str] | None,
-        typer.Option(help="ROWSxCOLUMNS of prepared images, instead of the policy's; repeat it, or say none."),
+        typer.Option(
+            help="ROWSxCOLUMNS of prepared images, instead of the policy's; repeat it, or say none."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

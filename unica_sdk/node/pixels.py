@@ -25,7 +25,8 @@ def prepare(path: Path, *, rows: int, columns: int, window: Window | None = None
     """Return one grey image as (rows, columns) float32 in [0, 1].
 
     Raises:
-        DataError: more than one frame or sample per pixel. Codecs raise whatever the bytes provoke.
+        DataError: more than one frame or sample per pixel, or a modality LUT that makes no numbers. Codecs
+            raise whatever the bytes provoke.
     """
     (image,) = prepare_each(*_decoded(path), [Preparation(rows=rows, columns=columns, window=window)])
     return image
@@ -46,17 +47,15 @@ def prepare_each(
     """
     values = _modality_values(dataset, stored)
     inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
-    images = [prepare_values(values, preparation, inverted=inverted) for preparation in preparations]
-    if not all(np.isfinite(image).all() for image in images):
-        raise DataError("The modality LUT makes values that are no numbers.")
-    return images
+    return [prepare_values(values, preparation, inverted=inverted) for preparation in preparations]
 
 
 def modality_values(path: Path) -> NDArray[np.generic]:
     """Return one grey image's values as (rows, columns): integers as stored, or float32 after a modality LUT.
 
     Raises:
-        DataError: more than one frame or sample per pixel. Codecs raise whatever the bytes provoke.
+        DataError: more than one frame or sample per pixel, or a modality LUT that makes no numbers. Codecs
+            raise whatever the bytes provoke.
     """
     return _modality_values(*_decoded(path))
 
@@ -76,7 +75,10 @@ def _modality_values(dataset: Dataset, stored: NDArray[np.generic]) -> NDArray[n
             raise DataError(f"Not a grey image: {photometric}, {stored.shape}.")
         if stored.dtype.itemsize <= 2 and _unchanged(dataset):
             return np.ascontiguousarray(stored)
-        return np.ascontiguousarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+        values = np.ascontiguousarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise DataError("The modality LUT makes values that are no numbers.")
+    return values
 
 
 def _unchanged(dataset: Dataset) -> bool:

@@ -28,7 +28,9 @@ class SitePolicy(Contract):
         description="Compressed images are prepared at these ROWSxCOLUMNS, volumes SLICESxROWSxCOLUMNS.",
     )
     cache_gib: int = Field(
-        default=200, ge=0, description="GiB that prepared images may take; what was used longest ago goes first."
+        default=200,
+        ge=0,
+        description="GiB that prepared images may take; what was used longest ago goes first.",
     )
     approved_apps: Names = Field(default=(), description="SHA-256 of the app bundles the site approved.")
 

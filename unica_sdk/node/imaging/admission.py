@@ -31,6 +31,8 @@ Reason = Literal[
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+UNCOMPRESSED = (*NATIVE, BIG_ENDIAN, DEFLATED)
+"""Transfer syntaxes that take no codec; pixel data of any other is encapsulated."""
 
 
 def refusals(table: CaseTable) -> Texts:
@@ -58,8 +60,8 @@ def at_offset(table: CaseTable) -> NDArray[np.bool_]:
 
 
 def compressed(table: CaseTable) -> NDArray[np.bool_]:
-    """Return which images take a codec to read: pixel data of these transfer syntaxes is encapsulated."""
-    return ~_is(table.transfer_syntax, *NATIVE, BIG_ENDIAN, DEFLATED)
+    """Return which images take a codec to read."""
+    return ~_is(table.transfer_syntax, *UNCOMPRESSED)
 
 
 def _is(texts: Texts, *words: str) -> NDArray[np.bool_]:

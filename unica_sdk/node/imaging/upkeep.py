@@ -18,7 +18,7 @@ from unica_sdk.errors import DataError
 from unica_sdk.node.admitted import AdmittedIndex
 from unica_sdk.node.consent import Consent, ConsentRegistry
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.imaging.admission import compressed
+from unica_sdk.node.imaging.admission import UNCOMPRESSED, compressed
 from unica_sdk.node.imaging.cache import PreparedCache
 from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.imaging.preparation import IMAGES, VOLUMES, Preparation
@@ -87,6 +87,8 @@ def prune(home: NodeHome, cache: CacheFolder, consent: Consent) -> int:
     """
     caches = [PreparedCache(cache, preparation) for preparation in cache.sweep()]
     held = [one.all_keys() for one in caches]
+    if not any(map(len, held)):
+        return 0
     flat = [keys for one, keys in zip(caches, held, strict=True) if one.preparation.slices is None]
     images = np.unique(np.concatenate([np.empty(0, KEY), *flat]))
     volumes = any(one.preparation.slices and len(keys) for one, keys in zip(caches, held, strict=True))
@@ -128,18 +130,32 @@ def _wanted(
     home: NodeHome, consent: Consent, dataset: str, preparations: Sequence[Preparation]
 ) -> Iterator[tuple[Cases, Preparation]]:
     """Yield the compressed cases of a dataset that are to be in the cache."""
-    for volumes, modalities in ((False, IMAGES), (True, VOLUMES)):
+    for modality in (*IMAGES, *VOLUMES):
+        volumes = modality in VOLUMES
         some = [one for one in preparations if (one.slices is not None) is volumes]
-        for modality in modalities if some else ():
-            with AdmittedIndex.open(home.index_folder) as index:
-                index.apply(consent)
-                table = CaseTable.from_index(index, modality=modality, datasets=[dataset])
-            encoded = compressed(table)
-            if volumes:
-                encoded = np.isin(_numbers(table), _numbers(table)[encoded])
-            cases = find_cases(table.select(encoded), volumes=volumes)
-            for preparation in some if len(cases) else ():
+        if some:
+            cases = _compressed(home, consent, dataset, modality, volumes=volumes)
+            for preparation in some if cases is not None and len(cases) else ():
                 yield cases, preparation
+
+
+def _compressed(
+    home: NodeHome, consent: Consent, dataset: str, modality: str, *, volumes: bool
+) -> Cases | None:
+    with AdmittedIndex.open(home.index_folder) as index:
+        index.apply(consent)
+        ((some,),) = index.rows(
+            "SELECT count(*) FROM instance WHERE dataset = $dataset AND modality = $modality"
+            " AND transfer_syntax NOT IN (SELECT unnest($plain::VARCHAR[]))",
+            {"dataset": dataset, "modality": modality, "plain": list(UNCOMPRESSED)},
+        )
+        if not some:
+            return None
+        table = CaseTable.from_index(index, modality=modality, datasets=[dataset])
+    encoded = compressed(table)
+    if volumes:
+        encoded = np.isin(_numbers(table), _numbers(table)[encoded])
+    return find_cases(table.select(encoded), volumes=volumes)
 
 
 def _numbers(table: CaseTable) -> NDArray[np.intp]:
