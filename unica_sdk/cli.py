@@ -257,9 +257,7 @@ def node_ingest(
     ] = False,
     prepare: Annotated[
         list[str] | None,
-        typer.Option(
-            help="ROWSxCOLUMNS of prepared images, instead of the policy's; repeat it, or say none."
-        ),
+        typer.Option(help="ROWSxCOLUMNS of prepared images, instead of node.toml's; repeat it, or say none."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -273,7 +271,7 @@ def node_ingest(
     ingest_folder(
         home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
         description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, workers=workers,
-        scheduler=scheduler, reread=reread, prepare=prepare or (), as_json=as_json,
+        scheduler=scheduler, reread=reread, prepare=tuple(prepare or ()), as_json=as_json,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from dicom_files import write_clinical, write_dicom
@@ -28,6 +29,7 @@ from unica_sdk.node.imaging.cache import LEVELS, PreparedCache
 from unica_sdk.node.imaging.opening import image_cache, open_cases
 from unica_sdk.node.imaging.preparation import Preparation
 from unica_sdk.node.imaging.reader import CaseReader
+from unica_sdk.node.imaging.settings import ImageSettings
 from unica_sdk.node.imaging.table import content_key
 from unica_sdk.node.index import KEPT_VERSIONS, Index
 from unica_sdk.node.ingest import IngestReport, ingest, patient_pseudonym
@@ -65,6 +67,13 @@ def images(tmp_path: Path) -> Path:
     for number, headers in enumerate(kinds, 1):
         _image(tmp_path / "dicom" / f"{number}", number, **headers)
     return tmp_path / "dicom"
+
+
+def _set(home: NodeHome, *settings: str) -> None:
+    """Write the node's settings of images."""
+    file = home.folder / "node.toml"
+    identity = file.read_text().split("[images]")[0]
+    file.write_text(identity + "\n".join(["[images]", *settings]))
 
 
 def _ingest(home: NodeHome, folder: Path, *, dataset: str = "one", **settings: Any) -> IngestReport:
@@ -163,16 +172,18 @@ def test_a_resolution_that_is_wanted_later_or_was_lost_comes_with_the_next_inges
     assert _keys(empty_node) == _indexed(empty_node)
 
 
-def test_a_node_prepares_what_its_policy_says(empty_node: NodeHome, images: Path) -> None:
-    assert empty_node.policy().prepare == ("512x512",)
+def test_a_node_prepares_what_its_settings_say(empty_node: NodeHome, images: Path) -> None:
+    assert empty_node.images() == ImageSettings()
+    assert empty_node.images().prepare == ("512x512",)
     words = {"dataset": "one", "title": "t", "description": "d", "synthetic": True}
-    (empty_node.folder / "policy.toml").write_text('prepare = ["8x10"]\ncache_gib = 1')
+    _set(empty_node, 'prepare = ["8x10"]', "cache_gib = 1")
     assert ingest(empty_node, images, **words).cache.prepared == 6
     assert _keys(empty_node) == _indexed(empty_node)
     for wrong in ("8", "8x", "0x8", "8x8x8x8", "99999x8", "8X8"):
-        (empty_node.folder / "policy.toml").write_text(f'prepare = ["{wrong}"]')
+        _set(empty_node, f'prepare = ["{wrong}"]')
         with pytest.raises(ConfigurationError, match="prepare"):
             ingest(empty_node, images, **words)
+    assert empty_node.site == "lt"
     for wrong in ("8", "x", "0x8", "٣x٣", "9999x9999"):
         with pytest.raises(InvalidRequest):
             _ingest(empty_node, images, prepare=[wrong])
@@ -250,6 +261,19 @@ def test_a_case_leaves_with_the_last_version_that_has_it(empty_node: NodeHome, i
     assert len(_keys(empty_node)) == 5 + KEPT_VERSIONS
 
 
+def test_a_version_of_older_tables_holds_nothing_back(empty_node: NodeHome, images: Path) -> None:
+    """Nobody opens it any more; what its tables were, today's software need not know."""
+    _ingest(empty_node, images)
+    with duckdb.connect(empty_node.index_folder / "v0001.duckdb") as connection:
+        connection.execute("UPDATE meta SET tables = 1")
+        connection.execute("DROP TABLE clinical")
+    (images / "1").unlink()
+    ConsentRegistry.of(empty_node).withdraw(["P2"])
+    assert _ingest(empty_node, images).version == 2
+    assert len(_keys(empty_node)) == 4
+    assert _keys(empty_node) < _indexed(empty_node)
+
+
 def test_other_datasets_keep_theirs(empty_node: NodeHome, images: Path, tmp_path: Path) -> None:
     _ingest(empty_node, images)
     _image(tmp_path / "other" / "x", 50)
@@ -259,7 +283,7 @@ def test_other_datasets_keep_theirs(empty_node: NodeHome, images: Path, tmp_path
 
 
 def test_changing_the_key_leaves_nothing_under_the_old_names(empty_node: NodeHome, images: Path) -> None:
-    (empty_node.folder / "policy.toml").write_text('prepare = ["8x10"]')
+    _set(empty_node, 'prepare = ["8x10"]')
     _ingest(empty_node, images)
     before = _keys(empty_node)
     ConsentRegistry.of(empty_node).withdraw(["P4"])
@@ -427,7 +451,7 @@ def test_an_ingest_leaves_the_last_of_a_disk_to_others(
 def test_a_bound_of_nothing_keeps_nothing(empty_node: NodeHome, images: Path) -> None:
     _ingest(empty_node, images)
     assert len(_keys(empty_node)) == 6
-    (empty_node.folder / "policy.toml").write_text("cache_gib = 0")
+    _set(empty_node, "cache_gib = 0")
     report = _ingest(empty_node, images)
     assert (report.cache.prepared, report.cache.left) == (0, 6)
     assert "cache_gib = 0" in report.cache.why
@@ -456,9 +480,9 @@ def test_the_command_line_says_what_to_prepare_and_what_was(empty_node: NodeHome
     said = run(app, [*words, "--prepare", "8x10", "--prepare", "6x5"])
     assert (said.exit_code, "Prepared 12 images" in said.output) == (0, True)
     assert (len(_keys(empty_node)), len(_keys(empty_node, Preparation(rows=6, columns=5)))) == (6, 6)
-    (empty_node.folder / "policy.toml").write_text('prepare = ["4x4"]\ncache_gib = 0')
+    _set(empty_node, 'prepare = ["4x4"]', "cache_gib = 0")
     said = run(app, [*words])
-    assert "6 are left to the first job (no room: cache_gib = 0" in said.output
+    assert "6 are left to the first job: no room: cache_gib = 0" in said.output
     said = run(app, [*words, "--json"])
     assert json.loads(said.output)["cache"]["left"] == 6
     assert run(app, [*words, "--prepare", "small"]).exit_code == 1

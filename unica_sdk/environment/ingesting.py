@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from unica_sdk.node.ingest import IngestReport, ingest
 SHOWN = 50
 """How many files in quarantine are listed in a terminal; `--json` lists all."""
 
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
 NONE = "none"
 """In place of a training resolution: nothing is prepared."""
-
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def ingest_folder(
@@ -38,11 +37,11 @@ def ingest_folder(
     workers: int | None = None,
     scheduler: str | None = None,
     reread: bool = False,
-    prepare: Sequence[str] = (),
+    prepare: tuple[str, ...] = (),
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
 
-    `prepare` names training resolutions in place of the policy's; the word `none` is none.
+    `prepare` names training resolutions in place of the node's own; the word `none` is none.
 
     Raises:
         UnicaError: there is no such node or folder, its clinical table cannot be read, the disk is full, or
@@ -80,15 +79,6 @@ def _show(console: Console, report: IngestReport) -> None:
         markup=False,
         highlight=False,
     )
-    cache = report.cache
-    if cache.prepared or cache.left:
-        left = f"; {cache.left} are left to the first job ({cache.why})" if cache.left else ""
-        console.print(
-            f"Prepared {cache.prepared} images for training{left}.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
     if report.skipped:
         reasons = Counter(skip.reason for skip in report.skipped)
         words = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in reasons.most_common())
@@ -103,4 +93,9 @@ def _show(console: Console, report: IngestReport) -> None:
         for word in report.unmapped:
             table.add_row(word.field, word.value, str(word.count))
         console.print(table)
+    cache = report.cache
+    if cache.prepared or cache.left:
+        left = f"; {cache.left} are left to the first job: {cache.why}" if cache.left else ""
+        said = f"Prepared {cache.prepared} images for training{left}."
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Quality report: {report.quality}", markup=False, highlight=False, soft_wrap=True)

@@ -108,13 +108,13 @@ def ingest(
         workers: processes on this machine; by default as many as the work is worth.
         scheduler: the address of a dask scheduler that scans instead, such as `tcp://10.0.0.5:8786`.
         reread: read every file again, as after a disk failed: only its content tells that a bit flipped.
-        prepare: training resolutions at which compressed images go into the cache, as in the site's policy,
-            which says so by default; empty for none.
+        prepare: training resolutions at which compressed images go into the cache, as in node.toml, which
+            says so by default; empty for none.
 
     Raises:
         InvalidRequest: the dataset's name or a resolution is not one, or there are no workers.
-        ConfigurationError: the folder cannot be listed, a cluster's worker does not see it, or the site's
-            policy cannot be read.
+        ConfigurationError: the folder cannot be listed, a cluster's worker does not see it, or node.toml
+            cannot be read.
         DataError: the clinical table or the consent registry cannot be read, or the node's disk is full; the
             version before stays. Or the version is published, and what is to go from the cache cannot be
             removed. A full disk of the cache alone is no error: `IngestReport.cache` says so.
@@ -125,7 +125,7 @@ def ingest(
     folder = folder.resolve()
     if not nameable(folder):
         raise ConfigurationError("The folder's name is not UTF-8.", where=shown(folder))
-    wanted = preparations_of(home.policy().prepare if prepare is None else prepare)
+    wanted = preparations_of(home.images().prepare if prepare is None else prepare)
     info = DatasetInfo(name=dataset, title=title, description=description, synthetic=synthetic)
     rows, unmapped_terms = read_clinical(clinical, mapping=mapping) if clinical else ([], [])
     with locked(home.folder / ".ingest.lock"):

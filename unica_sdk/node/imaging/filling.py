@@ -1,8 +1,8 @@
 """What an ingest puts into the cache on its way: it decodes every compressed image anyway.
 
-Images of MG, DX and CR, at the training resolutions of the site's policy or of the command line. The cache
-is there to save time: where there is no room, or it cannot be written, the ingest goes on without it, and
-the first job decodes what is not there.
+Images of MG, DX and CR, at the training resolutions of node.toml or of the command line. The cache is there
+to save time: where there is no room, or it cannot be written, the ingest goes on without it, and the first
+job decodes what is not there.
 """
 
 from __future__ import annotations

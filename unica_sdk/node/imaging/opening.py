@@ -19,9 +19,9 @@ def image_cache(home: NodeHome) -> CacheFolder:
     """Return where a node keeps its prepared cases, and how much of the disk they may take.
 
     Raises:
-        ConfigurationError: the site's policy, which says that, cannot be read.
+        ConfigurationError: node.toml, which says that, cannot be read.
     """
-    return CacheFolder(home.cache_folder / "images", limit=home.policy().cache_gib << 30)
+    return CacheFolder(home.cache_folder / "images", limit=home.images().cache_gib << 30)
 
 
 def open_cases(
@@ -56,7 +56,7 @@ def open_cases(
         InvalidRequest: the cases do not fit into one array, or half a shape was given.
         NotFound: there is no such case, or no index.
         DataError: the index cannot be read.
-        ConfigurationError: there is no such node, or its policy cannot be read.
+        ConfigurationError: there is no such node, or its node.toml cannot be read.
     """
     cache: CacheFolder | None
     if isinstance(source, CaseTable):

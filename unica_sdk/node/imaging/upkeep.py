@@ -26,6 +26,7 @@ from unica_sdk.node.imaging.reader import CaseReader, Cases, Progress, find_case
 from unica_sdk.node.imaging.segments import KEY
 from unica_sdk.node.imaging.storage import SPARE, CacheFolder, readable
 from unica_sdk.node.imaging.table import KEY_DIGITS, CaseTable
+from unica_sdk.node.index_tables import SCHEMA
 
 _PEOPLE = 500
 """Whose series are put together at a time."""
@@ -67,7 +68,7 @@ def tend(home: NodeHome, *, dataset: str, preparations: Sequence[Preparation], p
 
     Raises:
         DataError: what has to go cannot be removed, or the index or the registry cannot be read.
-        ConfigurationError: the site's policy cannot be read.
+        ConfigurationError: node.toml cannot be read.
     """
     cache = image_cache(home)
     consent = ConsentRegistry.of(home).state()
@@ -94,8 +95,8 @@ def prune(home: NodeHome, cache: CacheFolder, consent: Consent) -> int:
     volumes = any(one.preparation.slices and len(keys) for one, keys in zip(caches, held, strict=True))
     kept = [np.empty(0, KEY)]
     for index in AdmittedIndex.kept(home.index_folder):
-        if "sha256" not in {name for name, *_ in index.rows("DESCRIBE instance")}:
-            continue  # of a schema so old that no case was kept under it
+        if not _of_today(index):
+            continue
         index.apply(consent)
         if len(images):
             kept.append(_images_in(index, images))
@@ -103,6 +104,13 @@ def prune(home: NodeHome, cache: CacheFolder, consent: Consent) -> int:
             kept += _volumes_in(index)
     alive = np.concatenate(kept)
     return sum(one.drop(keys[~np.isin(keys, alive)]) for one, keys in zip(caches, held, strict=True))
+
+
+def _of_today(index: AdmittedIndex) -> bool:
+    """Whether a version has today's tables: nobody opens one of others any more."""
+    if "tables" not in {name for name, *_ in index.rows("DESCRIBE meta")}:
+        return False
+    return index.rows("SELECT tables FROM meta") == [(SCHEMA,)]
 
 
 def _images_in(index: AdmittedIndex, keys: NDArray[np.void]) -> NDArray[np.void]:
@@ -188,4 +196,4 @@ def _prepare(cases: Cases, preparation: Preparation, cache: CacheFolder, progres
 
 def _no_room(cache: CacheFolder) -> str:
     limit = 0 if cache.limit is None else cache.limit >> 30
-    return f"no room: cache_gib = {limit} in policy.toml, and {SPARE >> 30} GiB of the disk stay free"
+    return f"no room: cache_gib = {limit} in node.toml, and {SPARE >> 30} GiB of the disk stay free"
