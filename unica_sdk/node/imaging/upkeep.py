@@ -141,10 +141,9 @@ def _wanted(
     for modality in (*IMAGES, *VOLUMES):
         volumes = modality in VOLUMES
         some = [one for one in preparations if (one.slices is not None) is volumes]
-        if some:
-            cases = _compressed(home, consent, dataset, modality, volumes=volumes)
-            for preparation in some if cases is not None and len(cases) else ():
-                yield cases, preparation
+        cases = _compressed(home, consent, dataset, modality, volumes=volumes) if some else None
+        if cases is not None and len(cases):
+            yield from ((cases, preparation) for preparation in some)
 
 
 def _compressed(
@@ -179,19 +178,18 @@ def _prepare(cases: Cases, preparation: Preparation, cache: CacheFolder, progres
     with readable(cache.path):
         fits = todo[: cache.room() // (int(np.prod(preparation.shape)) * 2)]
     why = "" if len(fits) == len(todo) else _no_room(cache)
-    prepared = 0
     if len(fits):
         some = reader.select(fits)
         try:
             failures = some.prepare(progress=progress)
-            prepared = len(fits) - len(failures)
             why = failures[0].detail if failures and not why else why
         except DataError as err:
             # The cache's, not the images': the ingest is done, and a job does without.
             why = str(err)
         finally:
             some.close()
-    return Filled(prepared=prepared, left=len(todo) - prepared, why=why)
+    left = len(reader.missing())
+    return Filled(prepared=len(todo) - left, left=left, why=why)
 
 
 def _no_room(cache: CacheFolder) -> str:
