@@ -231,7 +231,7 @@ def test_a_job_gets_no_case_of_those_who_withdrew_since(
         assert len(frozen.patients) == 88
         cases = cases_of(index, frozen, manifest)
         assert {case.patient for case in cases}.isdisjoint(registry.pseudonym(f"P{n:04d}") for n in range(8))
-        assert prepare_cases(node, index, frozen, manifest).patients == 80
+        assert prepare_cases(node, index, frozen, manifest).people.all == 80
     left = site.cases(admission, manifest)
     assert (len(everybody.labels), len(left.labels)) == (88, 80)
     last = list(node.audit.entries())[-1]

@@ -21,6 +21,9 @@ EXAMPLES = 3
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
+NONE = "none"
+"""In place of a training resolution: nothing is prepared."""
+
 
 def ingest_folder(
     home: Path,
@@ -36,8 +39,11 @@ def ingest_folder(
     workers: int | None = None,
     scheduler: str | None = None,
     reread: bool = False,
+    prepare: tuple[str, ...] = (),
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
+
+    `prepare` names training resolutions in place of the node's own; the word `none` is none.
 
     Raises:
         UnicaError: there is no such node or folder, its clinical table cannot be read, the disk is full, or
@@ -58,6 +64,7 @@ def ingest_folder(
             workers=workers,
             scheduler=scheduler,
             reread=reread,
+            prepare=[word for word in prepare if word != NONE] if prepare else None,
         )
     console = Console()
     if as_json:
@@ -81,6 +88,11 @@ def _show(console: Console, report: IngestReport, folder: Path) -> None:
         for word in report.unmapped:
             table.add_row(word.field, word.value, str(word.count))
         console.print(table)
+    cache = report.cache
+    if cache.prepared or cache.left:
+        left = f"; {cache.left} are left to the first job: {cache.why}" if cache.left else ""
+        said = f"Prepared {cache.prepared} images for training{left}."
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Quality report: {report.quality}", markup=False, highlight=False, soft_wrap=True)
 
 
