@@ -7,6 +7,7 @@ argument has it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import warnings
@@ -21,8 +22,9 @@ from pydicom.dataset import Dataset, FileDataset
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
+from unica_sdk.node.deidentify.encoding import encoded
+from unica_sdk.node.deidentify.values import text_of
 from unica_sdk.node.keys import SiteKey
-from unica_sdk.node.manifest import fingerprint
 from unica_sdk.node.scan import Reason
 from unica_sdk.node.store import Store
 from unica_sdk.node.worker import serve
@@ -51,7 +53,7 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         return {"kind": "misconfigured", "detail": err.message, "hint": err.hint}, b""
     except OSError as err:
         # Not the file's fault but the store's: a full disk, most of the time.
-        return {"kind": "stopped", "detail": _strerror(err)}, b""
+        return {"kind": "stopped", "detail": err.strerror or type(err).__name__}, b""
 
 
 def _copy(request: dict[str, Any]) -> dict[str, Any]:
@@ -66,12 +68,17 @@ def _copy(request: dict[str, Any]) -> dict[str, Any]:
     store = Store(Path(request["store"]))
     try:
         name = store.name(
-            patient=str(clean.PatientID), instance=str(clean.SOPInstanceUID), stamp=request["stamp"]
+            patient=_text(clean, "PatientID"), instance=_text(clean, "SOPInstanceUID"), stamp=request["stamp"]
         )
     except DataError as err:
         raise _Skip("deidentification", err.message) from err
     whole = _write(clean, store.path(name))
     return {"kind": "copied", "copy": name, "birth": _birth(key, dataset), **whole}
+
+
+def _text(clean: Dataset, keyword: str) -> str:
+    """Return what the engine wrote, as it wrote it: a converted element would have to be encoded again."""
+    return text_of(clean.get_item(keyword))
 
 
 @lru_cache(maxsize=1)
@@ -146,38 +153,27 @@ def _birth(key: SiteKey, dataset: Dataset) -> str:
 
 def _write(clean: Dataset, target: Path) -> dict[str, Any]:
     """Write a copy aside and rename it into its place; the parent brings it to disk, with many others."""
+    pieces = _encoded(clean)
+    digest = hashlib.sha256()
     private_folder(target.parent)
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STORED), "wb") as file:
-            _encode(clean, file)
-        whole = fingerprint(aside)
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
         aside.replace(target)
-    except DataError as err:
-        raise OSError(None, err.message) from err
     finally:
         aside.unlink(missing_ok=True)
-    return {"size": whole.size, "sha256": whole.sha256}
+    return {"size": sum(map(len, pieces)), "sha256": digest.hexdigest()}
 
 
-def _encode(clean: Dataset, file: BinaryIO) -> None:
+def _encoded(clean: Dataset) -> list[bytes]:
     try:
-        clean.save_as(file, enforce_file_format=True)
-    except OSError:
-        # The disk's: pydicom raises it again without its number, and only from the file that it writes.
-        raise
+        return encoded(clean)
     except Exception as err:
         # pydicom's writers raise whatever odd values provoke, and quote them.
         raise _Skip("deidentification", f"cannot be written: {type(err).__name__}") from err
-
-
-def _strerror(err: BaseException | None) -> str:
-    """Return what the system said, which pydicom wraps in words of its own."""
-    while err is not None:
-        if isinstance(err, OSError) and err.strerror:
-            return err.strerror
-        err = err.__cause__ or err.__context__
-    return "OSError"
 
 
 def main() -> None:
