@@ -15,6 +15,29 @@ SMALL = 1 << 20
 """Bytes below which the system's own allocator does as well."""
 
 
+LINE = 64
+"""Bytes of a cache line, with which large arrays begin.
+
+The system's allocator lets them begin 16 bytes behind a page, where processors of AMD's Zen family copy (`rep
+movsb`, in memcpy and in reads from files) at a third of their speed.
+"""
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """Return so many bytes that begin with a cache line.
+
+    Example:
+        >>> aligned(1 << 20).ctypes.data % LINE, aligned(1 << 20).nbytes
+        (0, 1048576)
+    """
+    return _from_line(np.empty(size + LINE, dtype=np.uint8), size)
+
+
+def _from_line(block: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    start = -block.ctypes.data % LINE
+    return block[start : start + size]
+
+
 class Recycled:
     """Hands out arrays, in memory that nobody refers to any more where there is some.
 
@@ -44,15 +67,15 @@ class Recycled:
         if size < SMALL:
             return np.empty(shape, dtype)
         with self._lock:
-            return self._block(size)[:size].view(dtype).reshape(shape)
+            return _from_line(self._block(size), size).view(dtype).reshape(shape)
 
     def _block(self, size: int) -> NDArray[np.uint8]:
         # Two references: the list's, and the one that getrefcount sees.
         free = [place for place in range(len(self._blocks)) if sys.getrefcount(self._blocks[place]) == 2]
         for place in free:
-            if size <= self._blocks[place].nbytes <= 4 * size:
+            if size + LINE <= self._blocks[place].nbytes <= 4 * size:
                 return self._blocks[place]
-        block = np.empty(size, dtype=np.uint8)
+        block = np.empty(size + LINE, dtype=np.uint8)
         if free:
             self._blocks[free[0]] = block
         elif len(self._blocks) < KEPT:
