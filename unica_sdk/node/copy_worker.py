@@ -23,6 +23,7 @@ from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
 from unica_sdk.node.deidentify.encoding import encoded
+from unica_sdk.node.deidentify.engine import patient_of
 from unica_sdk.node.deidentify.values import text_of
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.scan import Reason
@@ -134,7 +135,7 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
         raise _Skip("truncated", ended[0].split(" in file ")[0])
     if len(dataset) == 0:
         return
-    last = dataset.get_item(max(dataset.keys()))
+    last = dataset.get_item(max(map(int, dataset.keys())))
     if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
         there = len(last.value or b"")
         if there < last.length:
@@ -143,12 +144,9 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
 
 def _birth(key: SiteKey, dataset: Dataset) -> str:
     """Return a token that is the same for a person's same date of birth; the date itself is not kept."""
-    try:
-        born, patient = str(dataset.get("PatientBirthDate") or ""), str(dataset.get("PatientID"))
-    except Exception:
-        # What pydicom cannot convert is no date; the rule on malformed elements has said so.
-        return ""
-    return key.name("birth", f"{patient}\0{born}".encode()) if born.strip() else ""
+    born = dataset.get_item("PatientBirthDate") if "PatientBirthDate" in dataset else None
+    text = "" if born is None else text_of(born)
+    return key.name("birth", f"{patient_of(dataset)}\0{text}".encode()) if text else ""
 
 
 def _write(clean: Dataset, target: Path) -> dict[str, Any]:
