@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import BaseTag
 
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
@@ -34,6 +35,7 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 """The length of an element that ends with a delimiter instead: DICOM PS3.5 section 7.1."""
 
 _STORED = 0o600
+_BIRTH_DATE = BaseTag(0x00100030)
 
 
 class _Skip(Exception):  # noqa: N818 - a verdict on a file, caught below
@@ -135,7 +137,8 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
         raise _Skip("truncated", ended[0].split(" in file ")[0])
     if len(dataset) == 0:
         return
-    last = dataset.get_item(max(map(int, dataset.keys())))
+    # Not by pydicom's getters: they convert a value that was left out, and raise what it provokes.
+    last = dataset._dict[max(dataset._dict, key=int)]
     if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
         there = len(last.value or b"")
         if there < last.length:
@@ -144,7 +147,7 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
 
 def _birth(key: SiteKey, dataset: Dataset) -> str:
     """Return a token that is the same for a person's same date of birth; the date itself is not kept."""
-    born = dataset.get_item("PatientBirthDate") if "PatientBirthDate" in dataset else None
+    born = dataset._dict.get(_BIRTH_DATE)
     text = "" if born is None else text_of(born)
     return key.name("birth", f"{patient_of(dataset)}\0{text}".encode()) if text else ""
 
