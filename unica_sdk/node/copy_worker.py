@@ -62,12 +62,7 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 def _copy(request: dict[str, Any]) -> dict[str, Any]:
     engine, key = _keyed(request["key_file"])
     dataset = _read(Path(request["path"]), size=request["size"], modified=request["modified"])
-    try:
-        clean = engine.deidentify(dataset)
-    except ConfigurationError:
-        raise
-    except UnicaError as err:
-        raise _Skip("deidentification", " ".join((err.message, err.hint)).strip()) from err
+    clean = cleaned(engine, dataset)
     store = Store(Path(request["store"]))
     try:
         name = store.name(
@@ -77,6 +72,16 @@ def _copy(request: dict[str, Any]) -> dict[str, Any]:
         raise _Skip("deidentification", err.message) from err
     whole = _write(clean, store.path(name))
     return {"kind": "copied", "copy": name, "birth": _birth(key, dataset), **whole}
+
+
+def cleaned(engine: Engine, dataset: Dataset) -> Dataset:
+    """Return what a copy holds of a file's dataset, pixels included."""
+    try:
+        return engine.deidentify(dataset)
+    except ConfigurationError:
+        raise
+    except UnicaError as err:
+        raise _Skip("deidentification", " ".join((err.message, err.hint)).strip()) from err
 
 
 def _text(clean: Dataset, keyword: str) -> str:
