@@ -14,28 +14,12 @@ KEPT = 4
 SMALL = 1 << 20
 """Bytes below which the system's own allocator does as well."""
 
-
 LINE = 64
 """Bytes of a cache line, with which large arrays begin.
 
-The system's allocator lets them begin 16 bytes behind a page, where processors of AMD's Zen family copy (`rep
-movsb`, in memcpy and in reads from files) at a third of their speed.
+The system's allocator lets them begin 16 bytes behind a page, where processors of AMD's Zen family copy
+(memcpy, by `rep movsb`) at a third of their speed.
 """
-
-
-def aligned(size: int) -> NDArray[np.uint8]:
-    """Return so many bytes that begin with a cache line.
-
-    Example:
-        >>> aligned(1 << 20).ctypes.data % LINE, aligned(1 << 20).nbytes
-        (0, 1048576)
-    """
-    return _from_line(np.empty(size + LINE, dtype=np.uint8), size)
-
-
-def _from_line(block: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    start = -block.ctypes.data % LINE
-    return block[start : start + size]
 
 
 class Recycled:
@@ -47,6 +31,8 @@ class Recycled:
         >>> memory = Recycled()
         >>> first = memory.empty((1 << 20,), np.uint8)
         >>> place = first.ctypes.data
+        >>> place % LINE
+        0
         >>> memory.empty((1 << 20,), np.uint8).ctypes.data == place  # still in use
         False
         >>> del first
@@ -81,3 +67,9 @@ class Recycled:
         elif len(self._blocks) < KEPT:
             self._blocks.append(block)
         return block
+
+
+def _from_line(block: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return so many bytes of a block, from the beginning of a cache line on."""
+    start = -block.ctypes.data % LINE
+    return block[start : start + size]
