@@ -10,6 +10,7 @@ original identifier, a date shift or the pair of an old and a new name anywhere.
     values     dummies, dates, raw elements
     plan       one step for every attribute
     engine     `Engine`: a dataset in, a de-identified one out
+    encoding   the de-identified dataset as the content of a file
     burned_in  may these pixels hold a name?
     frames     words beside the image in compressed pixels (jpeg, jpeg2000: where such have them)
 """
