@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -76,6 +77,16 @@ def write_collection(folder: Path, *, files: int, seed: int = 20260101, side: in
         path.write_bytes(_filled(templates[number % len(templates)], number, dice))
         paths.append(path)
     dice.shuffle(paths)
+    return paths
+
+
+def write_images(folder: Path, *, files: int, side: int, seed: int = 20260101) -> list[Path]:
+    """Write a collection whose pixels are noise of 12 bits."""
+    dice = np.random.default_rng(seed)
+    paths = write_collection(folder, files=files, seed=seed, side=side)
+    for path in paths:
+        header = path.read_bytes()[: -side * side * 2]
+        path.write_bytes(header + dice.integers(0, 4096, (side, side), dtype=np.uint16).tobytes())
     return paths
 
 

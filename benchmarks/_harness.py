@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any
 
 PEERS = Path(__file__).with_name("_peers.py")
+NO_GOAL = "none: for information"
 
 
 class Absent(Exception):  # noqa: N818 - a reason to skip, not a failure
@@ -37,7 +38,7 @@ class Absent(Exception):  # noqa: N818 - a reason to skip, not a failure
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a report. `met` is None where the row was skipped, and `skipped` says why."""
+    """One line of a report. `met` is None where the row has no goal, or was skipped: `skipped` says why."""
 
     name: str
     ours: float | None
@@ -78,17 +79,17 @@ def timed(action: Callable[[], float]) -> Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Ours against a peer: rates, more is better; the goal is the least ratio of the two."""
+    """Ours against a peer: rates, more is better; the goal is the least ratio of the two, if there is one."""
 
     name: str
     unit: str
-    goal: float
+    goal: float | None
     ours: Callable[[], Spent]
     peer: Callable[[], Spent]
 
     def row(self, *, repetitions: int) -> Row:
         """Measure in turns and return the medians; the ratio is the median of the pairs' ratios."""
-        goal = f"ratio >= {self.goal:g}"
+        goal = NO_GOAL if self.goal is None else f"ratio >= {self.goal:g}"
         try:
             self.peer()  # one warm-up each: caches, imports, tables
             self.ours()
@@ -103,7 +104,7 @@ class Contest:
             ratio=round(ratio, 3),
             unit=self.unit,
             goal=goal,
-            met=ratio >= self.goal,
+            met=None if self.goal is None else ratio >= self.goal,
         )
 
 
@@ -119,6 +120,12 @@ def at_most(name: str, *, ours: float, limit: float, unit: str, peer: float | No
     return Row(
         name=name, ours=ours, peer=peer, ratio=None, unit=unit, goal=f"ours <= {limit:g}", met=ours <= limit
     )
+
+
+def for_information(name: str, *, ours: float, unit: str, peer: float | None = None) -> Row:
+    """Return a row without a goal; the ratio is that of ours to the peer's, where there is one."""
+    ratio = None if peer is None else round(ours / peer, 3)
+    return Row(name=name, ours=ours, peer=peer, ratio=ratio, unit=unit, goal=NO_GOAL, met=None)
 
 
 def skipped(name: str, *, unit: str, goal: str, reason: str) -> Row:
@@ -208,7 +215,7 @@ def report(rows: Sequence[Row], *, as_json: bool) -> int:
 def _line(row: Row) -> str:
     if row.skipped:
         return f"skipped  {row.name}: {row.skipped}"
-    verdict = "met   " if row.met else "MISSED"
+    verdict = {True: "met   ", False: "MISSED", None: "shown "}[row.met]
     figures = f"ours {row.ours:,.6g}" + ("" if row.peer is None else f", peer {row.peer:,.6g}")
     ratio = "" if row.ratio is None else f", ratio {row.ratio:.3g}"
     return f"{verdict}   {row.name}: {figures} {row.unit}{ratio} (goal: {row.goal})"

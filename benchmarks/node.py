@@ -2,9 +2,9 @@
 
     python benchmarks/node.py [--json] [--data DIR] [--peers-python PEERS/bin/python]
 
-Peers with their own environment: see `_peers.py` for the line that installs them. The files that are timed
-are synthetic and written to a temporary folder; the agreement with pydicom is counted over the files that
-pydicom carries, and over DIR's where there are any. Later parts add a function to `ROWS`.
+What each row means, and how to install the peers that have an environment of their own: docs/benchmarks.md.
+The files that are timed are synthetic and written to a temporary folder; pydicom's own files and DIR's are in
+the rows that say so.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from _collection import write_collection
+from _counting import counting, counting_through_consent
+from _deidentification import canaries, files_deidentified, headers_deidentified
 from _harness import Contest, PeerProcess, Row, Spent, arguments, at_most, report, skipped, timed
-from _imaging import counting, images_in_batches, opening
-from pydicom.data import get_testdata_files
+from _imaging import images_in_batches, opening
+from _ingest import every_file_accounted, ingest_as_a_whole
+from _setting import Setting, bundled
 
 from unica_sdk.node.header import Header, HeaderScanner
 from unica_sdk.node.header_values import WANTED, Unconvertible, plain
@@ -31,18 +33,6 @@ from unica_sdk.node.manifest import fingerprint
 KEYWORDS = tuple(WANTED.values())
 HEADER_SHARE = 10
 """pydicom reads every tenth file in a turn: it would need a minute for all."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the rows are measured on and with."""
-
-    folder: Path
-    files: tuple[Path, ...]
-    data: Path | None
-    peers: PeerProcess
-    repetitions: int
-    instances: int
 
 
 def _pydicom_values(path: Path) -> list[Any]:
@@ -119,15 +109,12 @@ def _digest(path: Path) -> str:
 
 def agreement(setting: Setting) -> Iterator[Row]:
     """Files whose values differ from pydicom's, over all that our scanner accepts."""
-    bundled = [Path(name) for name in get_testdata_files()]
-    yield _agreement("values unlike pydicom's, its own files", bundled)
+    yield _agreement("values unlike pydicom's, its own files", bundled())
     name = "values unlike pydicom's, outside data"
-    outside = [path for path in setting.data.rglob("*") if path.is_file()] if setting.data else []
-    if outside:
+    if outside := setting.outside():
         yield _agreement(name, outside)
     else:
-        reason = "no --data and no UNICA_BENCH_DATA" if setting.data is None else "no files in --data"
-        yield skipped(name, unit="files", goal="ours <= 0", reason=reason)
+        yield skipped(name, unit="files", goal="ours <= 0", reason=setting.without_data())
     yield _agreement("values unlike pydicom's, generated files", list(setting.files[:2000]))
 
 
@@ -160,9 +147,15 @@ ROWS: tuple[Callable[[Setting], Iterator[Row]], ...] = (
     headers_against_fastdicom,
     hashing,
     agreement,
+    headers_deidentified,
+    files_deidentified,
+    canaries,
+    every_file_accounted,
+    ingest_as_a_whole,
     images_in_batches,
     opening,
     counting,
+    counting_through_consent,
 )
 
 

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,3 +85,31 @@ def test_a_lock_that_is_taken_says_so_where_asked(tmp_path: Path) -> None:
         pass
     with locked(tmp_path / "lock", taken="Held already."):
         pass
+
+
+def test_a_lock_whose_file_was_taken_away_still_keeps_others_out(tmp_path: Path) -> None:
+    """Whoever waited for it would else hold a file that nobody else ever looks at again."""
+    lock, has_it, may_go = tmp_path / "lock", threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(lock):
+            has_it.set()
+            assert may_go.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(lock):
+            held = pool.submit(hold)
+            number = lock.stat().st_ino
+            while not _somebody_waits_for(number):
+                time.sleep(0.01)
+            lock.unlink()
+        assert has_it.wait(60)
+        with pytest.raises(ConfigurationError, match="already"), locked(lock, taken="Held already."):
+            pass
+        may_go.set()
+        held.result()
+
+
+def _somebody_waits_for(inode: int) -> bool:
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and f":{inode} " in line for line in lines)

@@ -265,6 +265,10 @@ def node_ingest(
     reread: Annotated[
         bool, typer.Option("--reread", help="Read files again that seem unchanged: finds flipped bits.")
     ] = False,
+    prepare: Annotated[
+        list[str] | None,
+        typer.Option(help="ROWSxCOLUMNS of prepared images, instead of node.toml's; repeat it, or say none."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check, de-identify and index a folder of DICOM files, and publish the version that results.
@@ -277,7 +281,7 @@ def node_ingest(
     ingest_folder(
         home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
         description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, workers=workers,
-        scheduler=scheduler, reread=reread, as_json=as_json, about=about,
+        scheduler=scheduler, reread=reread, prepare=tuple(prepare or ()), as_json=as_json, about=about,
     )  # fmt: skip
 
 

@@ -95,15 +95,27 @@ def locked(path: Path, *, taken: str | None = None) -> Iterator[None]:
     Raises:
         ConfigurationError: somebody else holds it and `taken` says so.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    held = False
+    while not held:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if taken is None else fcntl.LOCK_NB))
-        except BlockingIOError as err:
-            raise ConfigurationError(taken or "", where=str(path)) from err
-        yield
-    finally:
-        os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if taken is None else fcntl.LOCK_NB))
+            except BlockingIOError as err:
+                raise ConfigurationError(taken or "", where=str(path)) from err
+            # Whoever emptied the folder meanwhile took the file away: the next to come locks another one.
+            held = _is_at(descriptor, path)
+            if held:
+                yield
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

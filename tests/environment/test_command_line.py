@@ -78,7 +78,7 @@ def test_ingest_lists_every_file_it_left_out(tmp_path: Path) -> None:
     left_out = {Path(skip["path"]).name: skip["reason"] for skip in report["skipped"]}
     assert left_out == {"truncated.dcm": "truncated", "notes.txt": "not_dicom"}
     shown = run("node", "ingest", folder, "--home", home, "--dataset", "ct")
-    assert "2 files left out" in shown
+    assert "2 in quarantine" in shown
 
 
 def test_a_permit_is_signed_shown_and_entered(layout: Layout, tmp_path: Path) -> None:

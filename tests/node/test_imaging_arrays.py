@@ -4,7 +4,6 @@ import pickle
 import subprocess
 import sys
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +183,7 @@ def test_a_home_prepares_into_its_own_cache(node: NodeHome) -> None:
     with xr.open_dataset(node.folder, engine=UnicaBackend, rows=8, columns=10) as opened:
         first = opened.image[:2].to_numpy()
         np.testing.assert_allclose(opened.row_spacing, np.nan)
-    assert [path.stat().st_size for path in image_cache(node).glob("*/frames.u2")] == [2 * 8 * 10 * 2]
+    assert len(PreparedCache(image_cache(node), Preparation(rows=8, columns=10)).all_keys()) == 2
     reader = open_cases(node, rows=8, columns=10)
     try:
         path = Path(str(reader.cases.table.path[reader.cases.rows[0]]))
@@ -238,7 +237,7 @@ def test_volumes_are_tensors_too(tmp_path: Path) -> None:
     assert batch.shape == (1, 1, 3, 6, 8)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("module", ["cache", "reader", "opening", "training", "table"])
+@pytest.mark.parametrize("module", ["cache", "reader", "opening", "training", "table", "upkeep"])
 def test_nothing_but_a_batch_of_tensors_loads_torch(module: str) -> None:
     code = (
         f"import sys, unica_sdk.node.imaging.{module};"
@@ -247,7 +246,7 @@ def test_nothing_but_a_batch_of_tensors_loads_torch(module: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-# --- the cache ---------------------------------------------------------------------------------------
+# --- at training resolution: for what is on disk, see test_imaging_cache -----------------------------
 
 
 def prepared(table: CaseTable, folder: Path) -> CaseReader:
@@ -303,82 +302,6 @@ def test_a_changed_file_is_prepared_anew(tmp_path: Path) -> None:
     after = reader.read([0])
     reader.close()
     np.testing.assert_allclose(after, 1 - before, atol=1e-4)
-
-
-SHAPE = Preparation(rows=2, columns=3)
-
-
-def _key(number: int) -> bytes:
-    return number.to_bytes(16, "big")
-
-
-def _keys(*numbers: int) -> np.ndarray:
-    return np.frombuffer(b"".join(map(_key, numbers)), "V16")
-
-
-def _case(number: int) -> np.ndarray:
-    return np.full(SHAPE.shape, number / LEVELS, np.float32)
-
-
-@given(st.lists(st.lists(st.integers(1, 300), max_size=8), max_size=6))
-def test_a_cache_gives_back_what_was_added(
-    tmp_path_factory: pytest.TempPathFactory, turns: list[list[int]]
-) -> None:
-    folder = tmp_path_factory.mktemp("cache")
-    ours, others = PreparedCache(folder, SHAPE), PreparedCache(folder, SHAPE)
-    for turn, numbers in enumerate(turns):
-        (ours, others)[turn % 2].add((_key(number), _case(number)) for number in numbers)
-    added = sorted({number for numbers in turns for number in numbers})
-    for cache in (ours, others, PreparedCache(folder, SHAPE)):
-        assert (cache.slots(_keys(301, 302)) == -1).all()
-        slots = cache.slots(_keys(*added))
-        assert sorted(slots.tolist()) == list(range(len(added)))
-        out = np.empty((len(added), *SHAPE.shape), np.uint16)
-        cache.read_levels(slots, out)
-        np.testing.assert_array_equal(out[:, 0, 0], added)
-
-
-def test_cases_without_a_key_are_overwritten(tmp_path: Path) -> None:
-    cache = PreparedCache(tmp_path, SHAPE)
-    cache.add([(_key(1), _case(1))])
-    (frames,) = tmp_path.glob("*/frames.u2")
-    (keys,) = tmp_path.glob("*/keys")
-    with frames.open("ab") as file:
-        file.write(b"killed in the middle of a case")
-    with keys.open("ab") as file:
-        file.write(b"or of a key")
-    fresh = PreparedCache(tmp_path, SHAPE)
-    fresh.add([(_key(2), _case(2))])
-    out = np.empty((2, *SHAPE.shape), np.float32)
-    fresh.read(fresh.slots(_keys(2, 1)), out)
-    np.testing.assert_allclose(out[:, 0, 0] * LEVELS, [2, 1], rtol=1e-6)
-    assert keys.stat().st_size == 2 * 16
-    assert frames.stat().st_mode & 0o077 == 0
-
-
-def test_several_threads_may_fill_a_cache(tmp_path: Path) -> None:
-    def fill(first: int) -> None:
-        PreparedCache(tmp_path, SHAPE).add((_key(n), _case(n)) for n in range(first, first + 50))
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(fill, (1, 21, 41, 1)))
-    cache = PreparedCache(tmp_path, SHAPE)
-    slots = cache.slots(_keys(*range(1, 91)))
-    out = np.empty((90, *SHAPE.shape), np.uint16)
-    cache.read_levels(slots, out)
-    assert out[:, 1, 2].tolist() == list(range(1, 91))
-
-
-def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be kept"):
-        PreparedCache(tmp_path / "file", SHAPE).add([(_key(1), _case(1))])
-
-
-def test_preparations_do_not_share_a_cache(tmp_path: Path) -> None:
-    PreparedCache(tmp_path, SHAPE).add([(_key(1), _case(1))])
-    other = Preparation(rows=2, columns=3, window=(0.0, 1.0))
-    assert PreparedCache(tmp_path, other).slots(_keys(1)).tolist() == [-1]
 
 
 # --- memory ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 
 from unica_sdk.errors import ConfigurationError, InvalidRequest
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.imaging.settings import ImageSettings
 from unica_sdk.schemas.policy import SitePolicy
 
 DIGEST = "sha256:" + "1" * 64
@@ -50,6 +51,27 @@ def test_a_create_that_was_cut_short_is_taken_up_again_with_its_keys(empty_node:
         NodeHome.open(empty_node.folder)
     again = NodeHome.create(empty_node.folder, site="lt", name="Baltic Clinic", country="LT")
     assert again.enrolment() == before
+
+
+def test_settings_of_images_stand_in_the_nodes_file_and_may_be_left_out(empty_node: NodeHome) -> None:
+    file = empty_node.folder / "node.toml"
+    made = file.read_text()
+    assert 'prepare = ["512x512"]' in made
+    assert "cache_gib = 200" in made
+    identity = made.split("[images]")[0]
+    for text, expected in (
+        (made, ImageSettings()),
+        (identity, ImageSettings()),
+        (identity + "[images]\nprepare = []", ImageSettings(prepare=())),
+        (identity + '[images]\nprepare = ["64x128x128"]\ncache_gib = 1',
+         ImageSettings(prepare=("64x128x128",), cache_gib=1)),
+    ):  # fmt: skip
+        file.write_text(text)
+        assert NodeHome.open(empty_node.folder).images() == expected
+    for wrong in ("images = 3\n" + identity, identity + "[images]\ncache_gb = 1", identity + "[other]"):
+        file.write_text(wrong)
+        with pytest.raises(ConfigurationError):
+            empty_node.images()
 
 
 @pytest.mark.parametrize(

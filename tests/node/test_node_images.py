@@ -12,7 +12,9 @@ from unica_sdk.errors import DataError
 from unica_sdk.node import cohort
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of, held_out, prepare_cases
-from unica_sdk.node.imaging.preparation import area_mean, scale
+from unica_sdk.node.imaging.cache import PreparedCache
+from unica_sdk.node.imaging.opening import image_cache
+from unica_sdk.node.imaging.preparation import Preparation, area_mean, scale
 from unica_sdk.node.index import Index
 from unica_sdk.node.ingest import ingest, patient_pseudonym
 from unica_sdk.node.pixels import prepare
@@ -120,15 +122,20 @@ def frozen(node: NodeHome) -> cohort.FrozenList:
         return cohort.freeze(node, index, CohortQuery(), permit="p", holder="alice", datasets=("screening",))
 
 
+def _cached(node: NodeHome) -> np.ndarray:
+    return PreparedCache(image_cache(node), Preparation(rows=8, columns=10)).all_keys()
+
+
 def test_cases_are_prepared_once_and_come_back_the_same(
     node: NodeHome, frozen: cohort.FrozenList, manifest: AppManifest
 ) -> None:
     with Index.open(node.index_folder) as index:
         first = prepare_cases(node, index, frozen, manifest)
-        (ready,) = node.cache_folder.glob("images/*/frames.u2")
+        (ready,) = node.cache_folder.glob("images/*/*.cases")
         stamp = ready.stat().st_mtime_ns
         second = prepare_cases(node, index, frozen, manifest)
-    assert (ready.stat().st_mtime_ns, ready.stat().st_size) == (stamp, 88 * 8 * 10 * 2)
+    assert [path.stat().st_mtime_ns for path in node.cache_folder.glob("images/*/*.cases")] == [stamp]
+    assert len(_cached(node)) == 88
     assert first.cases.images.shape == (88, 8, 10)
     assert first.cases.images.dtype == np.float32
     assert int(first.cases.labels.sum()) == 22
@@ -160,8 +167,7 @@ def test_images_are_shared_by_labels_and_labels_follow_the_data(
     with Index.open(node.index_folder) as index:
         labels = prepare_cases(node, index, frozen, manifest).cases.labels
         np.testing.assert_array_equal(prepare_cases(node, index, frozen, other).cases.labels, 1 - labels)
-        (ready,) = node.cache_folder.glob("images/*/frames.u2")
-        assert ready.stat().st_size == 88 * 8 * 10 * 2
+        assert len(_cached(node)) == 88
         known = {case.patient for case in cases_of(index, frozen, manifest)}
     patient = "P0007"
     assert patient_pseudonym(node.site_key(), patient) in known

@@ -274,6 +274,13 @@ def test_a_tail_that_is_cut_off_is_noticed(copying: CopyPool, tmp_path: Path) ->
     assert refused.reason == "truncated"
 
 
+def test_a_tail_that_pydicom_cannot_convert_costs_no_process(copying: CopyPool, tmp_path: Path) -> None:
+    """It is of no known kind and empty, which pydicom takes for a value that is still to be read."""
+    path = write_dicom(tmp_path / "1.dcm", patient="P", number=1)
+    path.write_bytes(path.read_bytes() + b"\xfe\xbb\xa8\x97\x57\x83\0\0")
+    assert isinstance(copying.copy(str(path), fingerprint(path), stamp="0" * 16), Copied)
+
+
 def test_bytes_that_nobody_can_copy_are_a_reason_not_an_end(copying: CopyPool, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     whole = np.frombuffer(write_dicom(tmp_path / "1.dcm", patient="P", number=1).read_bytes(), np.uint8)

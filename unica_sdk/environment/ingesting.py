@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from unica_sdk.environment.recording import say_problems
 from unica_sdk.node import about as abouts
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.ingest import IngestReport, ingest
+from unica_sdk.node.ingest import IngestReport, Skipped, ingest
 from unica_sdk.node.publishing import RecordKeeper
 from unica_sdk.records.validation import required
 
-SHOWN = 50
-"""How many files in quarantine are listed in a terminal; `--json` lists all."""
+EXAMPLES = 3
+"""How many files of a reason are named in a terminal; `--json` and the quarantine's list name all."""
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+NONE = "none"
+"""In place of a training resolution: nothing is prepared."""
 
 
 def ingest_folder(
@@ -39,8 +44,11 @@ def ingest_folder(
     scheduler: str | None = None,
     reread: bool = False,
     about: Path | None = None,
+    prepare: tuple[str, ...] = (),
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
+
+    `prepare` names training resolutions in place of the node's own; the word `none` is none.
 
     Raises:
         UnicaError: there is no such node or folder, its clinical table or description cannot be read, the
@@ -64,12 +72,13 @@ def ingest_folder(
             workers=workers,
             scheduler=scheduler,
             reread=reread,
+            prepare=[word for word in prepare if word != NONE] if prepare else None,
         )
     console = Console()
     if as_json:
         console.print_json(json.dumps(asdict(report)))
     else:
-        _show(console, report)
+        _show(console, report, folder)
         _say_of_record(console, node, dataset)
     return report
 
@@ -86,7 +95,7 @@ def _say_of_record(console: Console, node: NodeHome, dataset: str) -> None:
         say_problems(console, bad)
 
 
-def _show(console: Console, report: IngestReport) -> None:
+def _show(console: Console, report: IngestReport, folder: Path) -> None:
     console.print(
         f"Index version {report.version}: {report.indexed} images of {report.patients} patients; "
         f"{report.read} files read, {len(report.skipped)} in quarantine.",
@@ -94,17 +103,31 @@ def _show(console: Console, report: IngestReport) -> None:
         highlight=False,
     )
     if report.skipped:
-        reasons = Counter(skip.reason for skip in report.skipped)
-        words = ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in reasons.most_common())
-        table = Table("File", "Reason", "Detail", title=f"In quarantine: {words}", title_justify="left")
-        for skip in report.skipped[:SHOWN]:
-            table.add_row(skip.path, skip.reason, skip.detail)
-        if len(report.skipped) > SHOWN:
-            table.caption = f"and {len(report.skipped) - SHOWN} more: --json lists all"
-        console.print(table)
+        console.print(_quarantine(report.skipped, folder))
     if report.unmapped:
         table = Table("Field", "Word", "Times", title="Outside the vocabulary", title_justify="left")
         for word in report.unmapped:
             table.add_row(word.field, word.value, str(word.count))
         console.print(table)
+    cache = report.cache
+    if cache.prepared or cache.left:
+        left = f"; {cache.left} are left to the first job: {cache.why}" if cache.left else ""
+        said = f"Prepared {cache.prepared} images for training{left}."
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Quality report: {report.quality}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _quarantine(skipped: Sequence[Skipped], folder: Path) -> Table:
+    """Return what was left out, the most frequent reason first, each with a few of its files."""
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for skip in skipped:
+        groups[skip.reason, skip.detail].append(skip.path.removeprefix(f"{folder}/"))
+    table = Table(title="In quarantine", title_justify="left", caption="All of them: --json")
+    table.add_column("Files", justify="right", no_wrap=True)
+    table.add_column("Why", ratio=1, overflow="fold")
+    table.add_column("For example", ratio=1, overflow="fold")
+    for (reason, detail), paths in sorted(groups.items(), key=lambda group: -len(group[1])):
+        why = Text(reason.replace("_", " "), "bold").append(f"\n{detail}" if detail else "", "not bold")
+        more = ["…"] if len(paths) > EXAMPLES else []
+        table.add_row(str(len(paths)), why, Text("\n".join([*paths[:EXAMPLES], *more])))
+    return table

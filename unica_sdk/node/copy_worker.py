@@ -7,6 +7,7 @@ argument has it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import warnings
@@ -17,12 +18,16 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import BaseTag
 
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
+from unica_sdk.node.deidentify.encoding import encoded
+from unica_sdk.node.deidentify.engine import patient_of
+from unica_sdk.node.deidentify.frames import blank_frames
+from unica_sdk.node.deidentify.values import text_of
 from unica_sdk.node.keys import SiteKey
-from unica_sdk.node.manifest import fingerprint
 from unica_sdk.node.scan import Reason
 from unica_sdk.node.store import Store
 from unica_sdk.node.worker import serve
@@ -31,6 +36,7 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 """The length of an element that ends with a delimiter instead: DICOM PS3.5 section 7.1."""
 
 _STORED = 0o600
+_BIRTH_DATE = BaseTag(0x00100030)
 
 
 class _Skip(Exception):  # noqa: N818 - a verdict on a file, caught below
@@ -51,27 +57,43 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         return {"kind": "misconfigured", "detail": err.message, "hint": err.hint}, b""
     except OSError as err:
         # Not the file's fault but the store's: a full disk, most of the time.
-        return {"kind": "stopped", "detail": _strerror(err)}, b""
+        return {"kind": "stopped", "detail": err.strerror or type(err).__name__}, b""
+    except Exception as err:
+        # Whatever else the file provoked is an answer about the file; its words may quote it.
+        fields = {"path": request["path"], "reason": "deidentification", "detail": type(err).__name__}
+        return {"kind": "skipped", "fields": fields}, b""
 
 
 def _copy(request: dict[str, Any]) -> dict[str, Any]:
     engine, key = _keyed(request["key_file"])
     dataset = _read(Path(request["path"]), size=request["size"], modified=request["modified"])
-    try:
-        clean = engine.deidentify(dataset)
-    except ConfigurationError:
-        raise
-    except UnicaError as err:
-        raise _Skip("deidentification", " ".join((err.message, err.hint)).strip()) from err
+    clean = cleaned(engine, dataset)
     store = Store(Path(request["store"]))
     try:
         name = store.name(
-            patient=str(clean.PatientID), instance=str(clean.SOPInstanceUID), stamp=request["stamp"]
+            patient=_text(clean, "PatientID"), instance=_text(clean, "SOPInstanceUID"), stamp=request["stamp"]
         )
     except DataError as err:
         raise _Skip("deidentification", err.message) from err
     whole = _write(clean, store.path(name))
     return {"kind": "copied", "copy": name, "birth": _birth(key, dataset), **whole}
+
+
+def cleaned(engine: Engine, dataset: Dataset) -> Dataset:
+    """Return what a copy holds of a file's dataset, pixels included."""
+    try:
+        clean = engine.deidentify(dataset)
+        blank_frames(clean)
+        return clean
+    except ConfigurationError:
+        raise
+    except UnicaError as err:
+        raise _Skip("deidentification", " ".join((err.message, err.hint)).strip()) from err
+
+
+def _text(clean: Dataset, keyword: str) -> str:
+    """Return what the engine wrote, as it wrote it: a converted element would have to be encoded again."""
+    return text_of(clean.get_item(keyword))
 
 
 @lru_cache(maxsize=1)
@@ -127,7 +149,8 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
         raise _Skip("truncated", ended[0].split(" in file ")[0])
     if len(dataset) == 0:
         return
-    last = dataset.get_item(max(dataset.keys()))
+    # Not by pydicom's getters: they convert a value that was left out, and raise what it provokes.
+    last = dataset._dict[max(dataset._dict, key=int)]
     if isinstance(last, RawDataElement) and last.length != UNDEFINED_LENGTH:
         there = len(last.value or b"")
         if there < last.length:
@@ -136,48 +159,34 @@ def _check_end(dataset: FileDataset, warned: list[str]) -> None:
 
 def _birth(key: SiteKey, dataset: Dataset) -> str:
     """Return a token that is the same for a person's same date of birth; the date itself is not kept."""
-    try:
-        born, patient = str(dataset.get("PatientBirthDate") or ""), str(dataset.get("PatientID"))
-    except Exception:
-        # What pydicom cannot convert is no date; the rule on malformed elements has said so.
-        return ""
-    return key.name("birth", f"{patient}\0{born}".encode()) if born.strip() else ""
+    born = dataset._dict.get(_BIRTH_DATE)
+    text = "" if born is None else text_of(born)
+    return key.name("birth", f"{patient_of(dataset)}\0{text}".encode()) if text else ""
 
 
 def _write(clean: Dataset, target: Path) -> dict[str, Any]:
     """Write a copy aside and rename it into its place; the parent brings it to disk, with many others."""
+    pieces = _encoded(clean)
+    digest = hashlib.sha256()
     private_folder(target.parent)
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _STORED), "wb") as file:
-            _encode(clean, file)
-        whole = fingerprint(aside)
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
         aside.replace(target)
-    except DataError as err:
-        raise OSError(None, err.message) from err
     finally:
         aside.unlink(missing_ok=True)
-    return {"size": whole.size, "sha256": whole.sha256}
+    return {"size": sum(map(len, pieces)), "sha256": digest.hexdigest()}
 
 
-def _encode(clean: Dataset, file: BinaryIO) -> None:
+def _encoded(clean: Dataset) -> list[bytes]:
     try:
-        clean.save_as(file, enforce_file_format=True)
-    except OSError:
-        # The disk's: pydicom raises it again without its number, and only from the file that it writes.
-        raise
+        return encoded(clean)
     except Exception as err:
         # pydicom's writers raise whatever odd values provoke, and quote them.
         raise _Skip("deidentification", f"cannot be written: {type(err).__name__}") from err
-
-
-def _strerror(err: BaseException | None) -> str:
-    """Return what the system said, which pydicom wraps in words of its own."""
-    while err is not None:
-        if isinstance(err, OSError) and err.strerror:
-            return err.strerror
-        err = err.__cause__ or err.__context__
-    return "OSError"
 
 
 def main() -> None:

@@ -87,6 +87,7 @@ class HeaderScanner:
     def __init__(self) -> None:
         self._explicit: dict[bytes, Known] = {}
         self._implicit: dict[bytes, Known] = {}
+        self._long: dict[bytes, int] = {}
         self._metas: dict[bytes, int] = {}
         self._sequences: dict[bytes, bytes] = {}
 
@@ -146,17 +147,17 @@ class HeaderScanner:
         """Return where the data set begins, and the transfer syntax."""
         here, syntax = _PREFIX, b""
         while True:
-            head = data[here : here + 8]
+            head = data[here : here + 12]
             step = self._metas.get(head)
             if step is None:
                 if head[:2] != _META:
                     break
-                size, length = extent(data[here : here + 12], explicit=True)
+                size, length = extent(head, explicit=True)
                 step = size + length
-                if size == 8 and head[:6] != _SYNTAX and len(self._metas) < MAX_KNOWN:
-                    self._metas[head] = step
-                elif head[:6] == _SYNTAX:
+                if head[:6] == _SYNTAX:
                     syntax = data[here + 8 : here + step]
+                elif len(self._metas) < MAX_KNOWN:
+                    self._metas[head] = step
             here += step
         if not syntax or here > len(data):
             raise Odd
@@ -164,7 +165,7 @@ class HeaderScanner:
 
     def _walk(self, window: Window, place: int, explicit: bool) -> tuple[Found, Pixels | None]:
         """Read the data set's elements up to the pixel data or the end of the file."""
-        look_up = (self._explicit if explicit else self._implicit).get
+        look_up, long = (self._explicit if explicit else self._implicit).get, self._long.get
         values: dict[str, Any] = {}
         found = Found(values, [])
         while True:
@@ -182,7 +183,7 @@ class HeaderScanner:
                             break
                         values[keyword] = pending(data[here:body], raw, explicit)
                         found.waiting.append(keyword)
-                elif step == 0:
+                elif step == 0 and (step := long(data[here : here + 12], 0)) == 0:
                     place = self._behind_long(window, start + here, data[here : here + 12], explicit)
                     data, start = window.data, window.start
                     here = place - start
@@ -241,6 +242,9 @@ class HeaderScanner:
             raise Refused(window.cut, "the file ends in the middle of its header")
         length = little_endian(head[8:12])
         if length != UNDEFINED:
+            if len(self._long) >= MAX_KNOWN:
+                self._long.clear()
+            self._long[head] = 12 + length
             return place + 12 + length
         if head[4:6] in NESTING:
             return self._behind_known_sequence(window, place + 12, head, explicit)

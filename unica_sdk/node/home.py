@@ -1,11 +1,11 @@
 """A node's home: one folder with its keys, its policy, the keys it trusts, its index and its audit.
 
-node.toml      site, name, country            index/        published versions, CURRENT names one
+node.toml      site, name, country, [images]  index/        published versions, CURRENT names one
 policy.toml    what the site insists on       snapshots/    frozen lists of patients
 site.key       pseudonyms (HMAC)              cache/        images at training resolution
 signing.key    tokens for the gateway         audit.jsonl   the site's own hash-chained audit
 engine.key     the engine connection          budget.sqlite which questions were asked and paid for
-records.json   the records that stand         steward.pub, gateway.pub   whom the site trusts
+records/       the records that stand         steward.pub, gateway.pub   whom the site trusts
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pydantic import TypeAdapter, ValidationError
 from unica_sdk.audit import AuditLog
 from unica_sdk.errors import ConfigurationError, InvalidRequest
 from unica_sdk.files import locked, write_private
+from unica_sdk.node.imaging.settings import ImageSettings
 from unica_sdk.node.keys import SiteKey, make_key_files, read_engine_public_key, read_signing_key
 from unica_sdk.schemas.catalogue import NodeEnrolment
-from unica_sdk.schemas.contract import Digest
+from unica_sdk.schemas.contract import Contract, Digest
 from unica_sdk.schemas.policy import SitePolicy
 
 _APPROVED = re.compile(r"^approved_apps\s*=\s*\[[^\]]*\]", re.MULTILINE)
@@ -73,7 +74,7 @@ class NodeHome:
             if not home._policy_file.exists():
                 write_private(home._policy_file, policy_text(SitePolicy()).encode())
             # Last: a folder without it is not yet a node, and `create` may be run again.
-            write_private(home._node_file, _toml(identity).encode())
+            write_private(home._node_file, _node_text(identity, ImageSettings()).encode())
         except OSError as err:
             raise ConfigurationError(
                 "The node's folder cannot be written.", where=str(folder), hint=err.strerror or ""
@@ -95,6 +96,18 @@ class NodeHome:
     def site(self) -> str:
         """The site's short name in the network."""
         return self._identity()["site"]
+
+    def images(self) -> ImageSettings:
+        """Read what the node prepares of its images and how much of the disk they may take.
+
+        Raises:
+            ConfigurationError: node.toml cannot be read, or holds an unknown or impossible setting.
+        """
+        said = self._node().get("images", {})
+        try:
+            return ImageSettings.model_validate(said)
+        except ValidationError as err:
+            raise _unset(err, "The node", ImageSettings, self._node_file) from err
 
     @property
     def audit(self) -> AuditLog:
@@ -213,6 +226,9 @@ class NodeHome:
         return self.folder / "policy.toml"
 
     def _identity(self) -> dict[str, str]:
+        return {key: str(value) for key, value in self._node().items() if key != "images"}
+
+    def _node(self) -> dict[str, Any]:
         try:
             found = tomllib.loads(self._node_file.read_text(encoding="utf-8"))
         except OSError as err:
@@ -221,11 +237,12 @@ class NodeHome:
             ) from err
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise ConfigurationError(f"Not TOML: {err}", where=str(self._node_file)) from err
-        if set(found) != {"site", "name", "country"}:
+        if set(found) - {"images"} != {"site", "name", "country"}:
             raise ConfigurationError(
-                "node.toml must hold site, name and country.", where=str(self._node_file)
+                "node.toml must hold site, name and country, and may hold [images].",
+                where=str(self._node_file),
             )
-        return {key: str(value) for key, value in found.items()}
+        return found
 
     def _policy_text(self) -> str:
         try:
@@ -256,10 +273,20 @@ def policy_text(policy: SitePolicy) -> str:
         threshold = 10
     """
     lines = ["# What this site insists on. The node reads it afresh for every answer.", ""]
-    for name, field in SitePolicy.model_fields.items():
-        value = getattr(policy, name)
-        lines += [f"# {field.description}", f"{name} = {_toml_value(value)}", ""]
-    return "\n".join(lines)
+    return "\n".join(lines + _settings(policy))
+
+
+def _settings(model: Contract) -> list[str]:
+    """Return the lines of a model's settings, each under what it means."""
+    lines: list[str] = []
+    for name, field in type(model).model_fields.items():
+        lines += [f"# {field.description}", f"{name} = {_toml_value(getattr(model, name))}", ""]
+    return lines
+
+
+def _node_text(identity: dict[str, str], images: ImageSettings) -> str:
+    lines = [f"{key} = {_toml_value(value)}" for key, value in identity.items()]
+    return "\n".join([*lines, "", "[images]", *_settings(images)])
 
 
 def _parse_policy(text: str, path: Path) -> SitePolicy:
@@ -268,13 +295,18 @@ def _parse_policy(text: str, path: Path) -> SitePolicy:
     except tomllib.TOMLDecodeError as err:
         raise ConfigurationError(f"The policy is not TOML: {err}", where=str(path)) from err
     except ValidationError as err:
-        first = err.errors()[0]
-        setting = ".".join(str(part) for part in first["loc"]) or "settings together"
-        raise ConfigurationError(
-            f"The policy's {setting}: {first['msg'].removeprefix('Value error, ')}.",
-            where=str(path),
-            hint="Settings: " + ", ".join(SitePolicy.model_fields) + ".",
-        ) from err
+        raise _unset(err, "The policy", SitePolicy, path) from err
+
+
+def _unset(err: ValidationError, whose: str, model: type[Contract], path: Path) -> ConfigurationError:
+    """Say which setting of a file is unknown or impossible."""
+    first = err.errors()[0]
+    setting = ".".join(str(part) for part in first["loc"]) or "settings together"
+    return ConfigurationError(
+        f"{whose}'s {setting}: {first['msg'].removeprefix('Value error, ')}.",
+        where=str(path),
+        hint="Settings: " + ", ".join(model.model_fields) + ".",
+    )
 
 
 def _enrolment(identity: dict[str, str], home: NodeHome) -> NodeEnrolment:
@@ -293,10 +325,6 @@ def _enrolment(identity: dict[str, str], home: NodeHome) -> NodeEnrolment:
             where=str(home.folder),
             hint="site: short and lower-case; country: two capital letters.",
         ) from err
-
-
-def _toml(values: dict[str, str]) -> str:
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in values.items())
 
 
 def _toml_value(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.imaging.preparation import Preparation
 from unica_sdk.node.imaging.reader import CaseReader, find_cases
 from unica_sdk.node.imaging.reader import Cases as FoundCases
+from unica_sdk.node.imaging.storage import CacheFolder
 from unica_sdk.node.imaging.table import CaseTable
 from unica_sdk.node.index import PATIENTS, Index
 from unica_sdk.node.keys import SiteKey
@@ -132,7 +132,7 @@ def _people(patients: Sequence[str], cases: Cases) -> People:
 
 
 def _images(
-    found: FoundCases, preparation: Preparation, cache: Path
+    found: FoundCases, preparation: Preparation, cache: CacheFolder
 ) -> tuple[NDArray[np.float32], FoundCases]:
     """Return the images that can be prepared, and which they are."""
     if len(found) == 0:

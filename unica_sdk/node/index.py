@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -130,6 +130,21 @@ class Index:
         except duckdb.Error as err:
             raise DataError("The index cannot be read.", where=str(folder / name)) from err
 
+    @classmethod
+    def kept(cls, folder: Path) -> Iterator[Self]:
+        """Yield each version that is kept, open until the next one is asked for.
+
+        Raises:
+            DataError: a version cannot be read.
+        """
+        for file in sorted(folder.glob("v*.duckdb"), key=_number_of):
+            try:
+                index = cls(_connect(file))
+            except duckdb.Error as err:
+                raise DataError("A version of the index cannot be read.", where=str(file)) from err
+            with index:
+                yield index
+
     def __enter__(self) -> Self:
         return self
 
@@ -199,14 +214,11 @@ def kept_paths(index_folder: Path, among: Iterable[str]) -> set[str]:
     """
     wanted = list(among)
     found: set[str] = set()
-    for file in index_folder.glob("v*.duckdb"):
-        try:
-            with _connect(file) as connection:
-                rows = connection.execute(
-                    "SELECT DISTINCT path FROM instance WHERE path IN (SELECT unnest(?::VARCHAR[]))", [wanted]
-                ).fetchall()
-        except duckdb.Error as err:
-            raise DataError("A version of the index cannot be read.", where=str(file)) from err
+    for index in Index.kept(index_folder):
+        rows = index.rows(
+            "SELECT DISTINCT path FROM instance WHERE path IN (SELECT unnest($wanted::VARCHAR[]))",
+            {"wanted": wanted},
+        )
         found.update(path for (path,) in rows)
     return found
 

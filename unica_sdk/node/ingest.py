@@ -4,8 +4,10 @@
     scan        header, SHA-256, the rules that one file can break: plain Python, anywhere (`scanning`)
     decode      compressed pixels only, in processes that hold no secret (`pool`)
     copy        de-identified, in processes that hold the site key and decode nothing (`copies`)
+    fill        what was decoded goes into the cache at training resolution (`imaging.filling`)
     judge       the rules that only many files can break (`quality.collection`)
     publish     quarantine list and quality report, then the index, swapped in as a whole
+    tend        the cache is pruned, and what it still misses is prepared (`imaging.upkeep`)
 
 Killed at any moment, or stopped by a full disk, it leaves the version before; the next run goes on there.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,8 +25,13 @@ from pydantic import TypeAdapter, ValidationError
 from unica_sdk.errors import ConfigurationError, DataError, InvalidRequest
 from unica_sdk.files import locked
 from unica_sdk.node.clinical import ClinicalRow, Unmapped, read_clinical
-from unica_sdk.node.deidentify.table import EDITION as PROFILE
+from unica_sdk.node.consent import ConsentRegistry
+from unica_sdk.node.deidentify import PROFILE
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.imaging.filling import Filling, preparations_of
+from unica_sdk.node.imaging.opening import image_cache
+from unica_sdk.node.imaging.preparation import Preparation
+from unica_sdk.node.imaging.upkeep import Filled, tend
 from unica_sdk.node.index import ClinicalFact, DatasetInfo, Publication, kept_paths, publish
 from unica_sdk.node.index_tables import SCHEMA
 from unica_sdk.node.intake import Intake, Progress, processes_for, to_read
@@ -53,6 +60,7 @@ class IngestReport:
         without_images: Patients of the clinical table of whom the folder has no image.
         quality: Where the quality report is, a page to open; a JSON file is beside it.
         read: Files that had to be read; the others are as they were at the last ingest.
+        cache: What came into the cache of prepared images, and what did not, and why.
     """
 
     indexed: int
@@ -63,6 +71,7 @@ class IngestReport:
     without_images: int = 0
     quality: str = ""
     read: int = field(default=0, compare=False)
+    cache: Filled = field(default=Filled(), compare=False)
 
 
 def ingest(
@@ -79,6 +88,7 @@ def ingest(
     workers: int | None = None,
     scheduler: str | None = None,
     reread: bool = False,
+    prepare: Sequence[str] | None = None,
 ) -> IngestReport:
     """Take a folder in as (part of) a dataset and publish the version that results.
 
@@ -98,11 +108,16 @@ def ingest(
         workers: processes on this machine; by default as many as the work is worth.
         scheduler: the address of a dask scheduler that scans instead, such as `tcp://10.0.0.5:8786`.
         reread: read every file again, as after a disk failed: only its content tells that a bit flipped.
+        prepare: training resolutions at which compressed images go into the cache, as in node.toml, which
+            says so by default; empty for none.
 
     Raises:
-        InvalidRequest: the dataset's name is not one, or there are no workers.
-        ConfigurationError: the folder cannot be listed, or a cluster's worker does not see it.
-        DataError: the clinical table cannot be read, or the node's disk is full; the version before stays.
+        InvalidRequest: the dataset's name or a resolution is not one, or there are no workers.
+        ConfigurationError: the folder cannot be listed, a cluster's worker does not see it, or node.toml
+            cannot be read.
+        DataError: the clinical table or the consent registry cannot be read, or the node's disk is full; the
+            version before stays. Or the version is published, and what is to go from the cache cannot be
+            removed. A full disk of the cache alone is no error: `IngestReport.cache` says so.
         Unavailable: the cluster cannot be reached or did not finish.
         AuditBroken: the audit cannot be written; nothing was published.
     """
@@ -110,11 +125,12 @@ def ingest(
     folder = folder.resolve()
     if not nameable(folder):
         raise ConfigurationError("The folder's name is not UTF-8.", where=shown(folder))
+    wanted = preparations_of(home.images().prepare if prepare is None else prepare)
     info = DatasetInfo(name=dataset, title=title, description=description, synthetic=synthetic)
     rows, unmapped_terms = read_clinical(clinical, mapping=mapping) if clinical else ([], [])
     with locked(home.folder / ".ingest.lock"):
         key = home.site_key()
-        run = _Run(home, folder, info, [_fact(key, row) for row in rows], unmapped_terms)
+        run = _Run(home, folder, info, [_fact(key, row) for row in rows], unmapped_terms, wanted)
         report = run.do(
             leave_out=frozenset([clinical.resolve()]) if clinical else frozenset(),
             progress=progress or (lambda done, total: None),
@@ -148,12 +164,14 @@ class _Run:
         info: DatasetInfo,
         facts: list[ClinicalFact],
         unmapped_terms: Sequence[Unmapped],
+        preparations: Sequence[Preparation],
     ) -> None:
         self.home = home
         self.folder = folder
         self.info = info
         self.facts = facts
         self.unmapped_terms = unmapped_terms
+        self.preparations = preparations
         self.key = home.site_key()
         self.store = Store(home.folder / "store")
         # Two folders of one dataset have a list and a report each.
@@ -175,6 +193,7 @@ class _Run:
         files = [listed(path) for path in paths if nameable(path)]
         odd = [shown(path) for path in paths if not nameable(path)]
         self.skipped = {path: Skipped(path, "unreadable", "its name is not UTF-8") for path in odd}
+        filling = self._filling()
         where = self.home.folder / "ledger.sqlite"
         with Ledger.open(where, dataset=self.info.name, folder=str(self.folder)) as ledger:
             if ledger.begin():
@@ -188,6 +207,7 @@ class _Run:
                 key=self.key,
                 key_file=self.home.folder / "site.key",
                 basis=basis,
+                filling=filling,
                 size=processes_for(todo, workers),
             ) as intake:
                 intake.take(
@@ -197,7 +217,21 @@ class _Run:
             result = self._publish(ledger, read=len(todo))
             self._remove_unreferenced(ledger, ledger.orphans())
             ledger.end()
-        return result
+        rest = tend(
+            self.home,
+            dataset=self.info.name,
+            preparations=self.preparations,
+            progress=lambda done, of: progress(len(files) + done, len(files) + of),
+        )
+        return replace(result, cache=Filled(prepared=filling.prepared) + rest)
+
+    def _filling(self) -> Filling:
+        consent, dataset = ConsentRegistry.of(self.home).state(), self.info.name
+        return Filling(
+            image_cache(self.home),
+            self.preparations,
+            admits=lambda patient: consent.admits(patient, dataset),
+        )
 
     def _publish(self, ledger: Ledger, *, read: int) -> IngestReport:
         for path, reason, detail in ledger.query("SELECT path, reason, detail FROM here WHERE reason <> ''"):

@@ -10,9 +10,14 @@ from pathlib import Path
 from time import time_ns
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unica_sdk.errors import InvalidRequest
 from unica_sdk.node.copies import Copied, CopyPool
+from unica_sdk.node.deidentify import PROFILE
 from unica_sdk.node.header import Header, HeaderScanner
+from unica_sdk.node.imaging.filling import Filling
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.node.ledger import Entry, Image, Ledger
 from unica_sdk.node.pool import WorkerPool, size_for
@@ -40,16 +45,26 @@ class Intake:
         key: the site's, and the file it is in, which the copying processes read themselves.
         key_file: that file.
         basis: what the ledger's lines hang on besides the files.
+        filling: takes what was decoded at training resolution.
         size: how many processes decode and how many copy; each kind starts when there is work for it.
     """
 
     def __init__(
-        self, *, ledger: Ledger, store: Store, key: SiteKey, key_file: Path, basis: str, size: int
+        self,
+        *,
+        ledger: Ledger,
+        store: Store,
+        key: SiteKey,
+        key_file: Path,
+        basis: str,
+        filling: Filling,
+        size: int,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._key = key
         self._basis = basis
+        self._filling = filling
         self._scanner = HeaderScanner()
         self._open = ExitStack()
         self._pixels = self._open.enter_context(WorkerPool(size=size))
@@ -91,8 +106,10 @@ class Intake:
                 entries.append(future.result())
                 done += 1
                 progress(done, total)
-            # The copies first: a line in the ledger says that its copy is on the disk.
+            # The copies first: a line in the ledger says that its copy is on the disk, and that nobody
+            # need decode the file again.
             self._store.flush()
+            self._filling.flush()
             self._ledger.record(entries, basis=self._basis)
 
         sizes = {file.path: file for file in files}
@@ -120,13 +137,20 @@ class Intake:
         )
 
     def _image(self, scanned: Scanned) -> Image | Skipped:
-        if scanned.encoded and (refused := self._pixels.check(Path(scanned.path))) is not None:
-            return refused
-        stamp = self._key.name("copy", scanned.fingerprint.sha256.encode())[:16]
+        decoded: Skipped | list[NDArray[np.float32]] = []
+        if scanned.encoded:
+            decoded = self._pixels.check(Path(scanned.path), shapes=self._filling.shapes)
+        if isinstance(decoded, Skipped):
+            return decoded
+        content = f"{PROFILE}\0{scanned.fingerprint.sha256}"
+        stamp = self._key.name("copy", content.encode())[:16]
         copied = self._copies.copy(scanned.path, scanned.fingerprint, stamp=stamp)
         if isinstance(copied, Skipped):
             return copied
-        return self._of_copy(copied, scanned)
+        found = self._of_copy(copied, scanned)
+        if isinstance(found, Image):
+            self._filling.offer(found.row, decoded)
+        return found
 
     def _of_copy(self, copied: Copied, scanned: Scanned) -> Image | Skipped:
         path = self._store.path(copied.copy)

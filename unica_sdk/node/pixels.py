@@ -7,6 +7,7 @@ in `imaging.preparation`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,34 +25,60 @@ def prepare(path: Path, *, rows: int, columns: int, window: Window | None = None
     """Return one grey image as (rows, columns) float32 in [0, 1].
 
     Raises:
-        DataError: more than one frame or sample per pixel. Codecs raise whatever the bytes provoke.
+        DataError: more than one frame or sample per pixel, or a modality LUT that makes no numbers. Codecs
+            raise whatever the bytes provoke.
     """
-    values, inverted = _decoded(path)
-    preparation = Preparation(rows=rows, columns=columns, window=window)
-    return prepare_values(values, preparation, inverted=inverted)
+    (image,) = prepare_each(*_decoded(path), [Preparation(rows=rows, columns=columns, window=window)])
+    return image
+
+
+def prepare_each(
+    dataset: Dataset, stored: NDArray[np.generic], preparations: Iterable[Preparation]
+) -> list[NDArray[np.float32]]:
+    """Return one grey image, decoded already, at several training resolutions.
+
+    Args:
+        dataset: what the file says of the image.
+        stored: its first frame, from `decode_frame`.
+        preparations: of images.
+
+    Raises:
+        DataError: more than one frame or sample per pixel, or a modality LUT that makes no numbers.
+    """
+    values = _modality_values(dataset, stored)
+    inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+    return [prepare_values(values, preparation, inverted=inverted) for preparation in preparations]
 
 
 def modality_values(path: Path) -> NDArray[np.generic]:
     """Return one grey image's values as (rows, columns): integers as stored, or float32 after a modality LUT.
 
     Raises:
-        DataError: more than one frame or sample per pixel. Codecs raise whatever the bytes provoke.
+        DataError: more than one frame or sample per pixel, or a modality LUT that makes no numbers. Codecs
+            raise whatever the bytes provoke.
     """
-    return _decoded(path)[0]
+    return _modality_values(*_decoded(path))
 
 
-def _decoded(path: Path) -> tuple[NDArray[np.generic], bool]:
+def _decoded(path: Path) -> tuple[Dataset, NDArray[np.generic]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of padding and odd values that do no harm here
         dataset = pydicom.dcmread(path)
-        stored = decode_frame(dataset)
+        return dataset, decode_frame(dataset)
+
+
+def _modality_values(dataset: Dataset, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
         photometric = str(dataset.get("PhotometricInterpretation"))
         if stored.ndim != 2 or not photometric.startswith("MONOCHROME"):
-            raise DataError(f"Not a grey image: {photometric}, {stored.shape}.", where=str(path))
+            raise DataError(f"Not a grey image: {photometric}, {stored.shape}.")
         if stored.dtype.itemsize <= 2 and _unchanged(dataset):
-            return np.ascontiguousarray(stored), photometric == "MONOCHROME1"
+            return np.ascontiguousarray(stored)
         values = np.ascontiguousarray(apply_modality_lut(stored, dataset), dtype=np.float32)
-    return values, photometric == "MONOCHROME1"
+    if not np.isfinite(values).all():
+        raise DataError("The modality LUT makes values that are no numbers.")
+    return values
 
 
 def _unchanged(dataset: Dataset) -> bool:

@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ START_SECONDS = 120.0
 _FILES_PER_WORKER = 128
 """Starting a process costs as much as reading more than a hundred small files."""
 
-_MAX_REPLY = 2**28
+MAX_REPLY = 2**28
 """Bytes of a reply: the largest mammograms have 30 million pixels."""
 
 _DECODED = frozenset(("|u1", "|i1", "<u2", "<i2", "<f4"))
@@ -94,11 +94,17 @@ class WorkerPool:
         for _ in range(self._size):
             self._idle.get().close()
 
-    def check(self, path: Path) -> Skipped | None:
-        """Decode a file's first frame; None where that works. May be called from several threads."""
-        header, _ = self._ask({"do": "check", "path": str(path)})
+    def check(
+        self, path: Path, *, shapes: Sequence[tuple[int, int]] = ()
+    ) -> Skipped | list[NDArray[np.float32]]:
+        """Decode a file's first frame, once; return why it cannot be, or the image at each shape.
+
+        There are no images where the file's modality is not one whose case is an image, or it is not grey;
+        see `prepare` for what they are. May be called from several threads.
+        """
+        header, payload = self._ask({"do": "check", "path": str(path), "shapes": shapes})
         if header["kind"] == "good":
-            return None
+            return _images(payload, shapes) if header["images"] == len(shapes) else []
         if header["kind"] == "skipped":
             return Skipped(**header["fields"])
         return Skipped(str(path), "undecodable", str(header["detail"]), passing=True)
@@ -147,6 +153,15 @@ class WorkerPool:
             return worker.ask(request)
         finally:
             self._idle.put(worker)
+
+
+def _images(payload: bytes, shapes: Sequence[tuple[int, int]]) -> list[NDArray[np.float32]]:
+    """Return the images of a reply; none where it is of the wrong size."""
+    sizes = [rows * columns for rows, columns in shapes]
+    if len(payload) != sum(sizes) * 4:
+        return []
+    values = np.split(np.frombuffer(payload, np.float32), np.cumsum(sizes)[:-1]) if sizes else []
+    return [image.reshape(shape) for image, shape in zip(values, shapes, strict=True)]
 
 
 class Worker:
@@ -227,7 +242,7 @@ def _reply(process: subprocess.Popen[bytes], deadline: float) -> tuple[dict[str,
     assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
     output = process.stdout.fileno()
     head, body = FRAME.unpack(_read(output, FRAME.size, deadline))
-    if head > _MAX_REPLY or body > _MAX_REPLY:
+    if head > MAX_REPLY or body > MAX_REPLY:
         raise EOFError("a reply beyond all bounds")
     header: dict[str, Any] = json.loads(_read(output, head, deadline))
     return header, _read(output, body, deadline)

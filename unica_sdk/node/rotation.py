@@ -25,6 +25,7 @@ from unica_sdk.files import locked, sync, write_private
 from unica_sdk.node.clinical import read_mapping
 from unica_sdk.node.consent import FILE, ROTATION, ConsentRegistry, rotating
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.index import Index, current_version, start_anew
 from unica_sdk.node.ingest import IngestReport, ingest
 from unica_sdk.node.keys import SITE_KEY_BYTES, SiteKey
@@ -33,8 +34,8 @@ from unica_sdk.schemas.contract import Contract
 
 STAGE = "rotation"
 KEY = "site.key"
-CLEARED = ("snapshots", "cache", "quarantine")
-"""Folders of the home whose content hangs on the old key; an ingest or a job makes it again."""
+CLEARED = ("snapshots", "quarantine")
+"""Folders of the home whose content hangs on the old key, as the cache does; an ingest makes it again."""
 
 
 class _Plan(Contract):
@@ -114,6 +115,7 @@ def _swap(home: NodeHome) -> None:
         if (stage / name).exists():
             (stage / name).replace(home.folder / name)
     sync(home.folder)
+    image_cache(home).clear()
     for name in CLEARED:
         folder = home.folder / name
         if folder.is_dir():

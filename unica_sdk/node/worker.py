@@ -61,14 +61,22 @@ def serve(answer: Callable[[dict[str, Any]], tuple[dict[str, Any], bytes]], *, l
 
 
 def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Do one request: `check` whether a file decodes, `decode` its values, or `prepare` its image."""
+    """Do one request: `check` whether a file decodes, `decode` its values, or `prepare` its image.
+
+    A `check` that names shapes gets the image at each of them too: nobody then has to decode it again.
+    """
     from unica_sdk.node import decoding, pixels
+    from unica_sdk.node.imaging.preparation import Preparation
+    from unica_sdk.node.scan import Skipped
 
     path = Path(request["path"])
     try:
         if request["do"] == "check":
-            refused = decoding.check_pixels(path)
-            return ({"kind": "skipped", "fields": dataclasses.asdict(refused)} if refused else GOOD), b""
+            shapes = [Preparation(rows=rows, columns=columns) for rows, columns in request["shapes"]]
+            found = decoding.check_pixels(path, shapes)
+            if isinstance(found, Skipped):
+                return {"kind": "skipped", "fields": dataclasses.asdict(found)}, b""
+            return {**GOOD, "images": len(found)}, b"".join(image.tobytes() for image in found)
         if request["do"] == "decode":
             values = pixels.modality_values(path)
             return {"kind": "values", "dtype": values.dtype.str, "shape": values.shape}, values.tobytes()

@@ -42,6 +42,7 @@ _META_VERSION: Final = 0x00020001
 _META_INSTANCE: Final = 0x00020003
 _META_KEPT: Final = (0x00020002, 0x00020010)
 """SOP class and transfer syntax; the rest of the file meta names machines or people."""
+_PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
@@ -114,6 +115,11 @@ class Engine:
     def _plan(self) -> Plan:
         return compile_plan(basic_profile(), enter=self._enter, safe_harbour=self._safe_harbour)
 
+    @cached_property
+    def _nested_plan(self) -> Plan:
+        """The plan within sequences: an image there is none that `burned_in` judged or a decoder has seen."""
+        return {**self._plan, **dict.fromkeys(_PIXELS, removed)}
+
     def _run(self, dataset: Dataset) -> Deidentified:
         patient = patient_of(dataset)
         instance = dataset._dict.get(BaseTag(_SOP_INSTANCE))
@@ -138,7 +144,7 @@ class Engine:
 
     def _walk(self, source: Dataset, passing: Pass) -> dict[BaseTag, Any]:
         outer, passing.source = passing.source, source
-        plan = self._plan
+        plan = self._nested_plan if passing.depth else self._plan
         elements: dict[BaseTag, Any] = {}
         counts = passing.counts
         for tag, element in source._dict.items():

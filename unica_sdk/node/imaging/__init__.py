@@ -10,5 +10,7 @@ not be read: a case is either right or a `DataError` that names it.
     table        cases column by column, from the index or from files    reader     batches of cases
     volumes      slices in order along their normal; gaps refused        backend    xarray's engine "unica"
     frames       one uncompressed frame at its recorded offset           training   batches as torch tensors
-    preparation  scaling and area mean, the only ones of the node        cache      prepared images, kept
+    preparation  scaling and area mean, the only ones of the node        cache      prepared images, kept in
+    filling      what an ingest puts into the cache on its way                      segments, within storage
+    upkeep       what it prunes and prepares at its end                  settings   what the node says of it
 """

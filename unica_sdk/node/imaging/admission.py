@@ -28,14 +28,11 @@ Reason = Literal[
 ]
 """Why a case is not among the arrays. The last five are of volumes: see `volumes`."""
 
-IMAGES = ("MG", "DX", "CR")
-"""Modalities whose case is one image."""
-
-VOLUMES = ("CT", "MR")
-"""Modalities whose case is a series: the slices of a volume."""
-
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+UNCOMPRESSED = (*NATIVE, BIG_ENDIAN, DEFLATED)
+"""Transfer syntaxes that take no codec; pixel data of any other is encapsulated."""
 
 
 def refusals(table: CaseTable) -> Texts:
@@ -60,6 +57,11 @@ def at_offset(table: CaseTable) -> NDArray[np.bool_]:
     swapped = _is(table.transfer_syntax, BIG_ENDIAN) & (table.bits_allocated == 16)
     plain = _is(table.transfer_syntax, *NATIVE) | swapped
     return np.asarray(plain & (table.pixel_offset >= 0) & ~_cut_off(table) & ~table.nonlinear)
+
+
+def compressed(table: CaseTable) -> NDArray[np.bool_]:
+    """Return which images take a codec to read."""
+    return ~_is(table.transfer_syntax, *UNCOMPRESSED)
 
 
 def _is(texts: Texts, *words: str) -> NDArray[np.bool_]:

@@ -14,6 +14,13 @@ KEPT = 4
 SMALL = 1 << 20
 """Bytes below which the system's own allocator does as well."""
 
+LINE = 64
+"""Bytes of a cache line, with which large arrays begin.
+
+The system's allocator lets them begin 16 bytes behind a page, where processors of AMD's Zen family copy
+(memcpy, by `rep movsb`) at a third of their speed.
+"""
+
 
 class Recycled:
     """Hands out arrays, in memory that nobody refers to any more where there is some.
@@ -24,6 +31,8 @@ class Recycled:
         >>> memory = Recycled()
         >>> first = memory.empty((1 << 20,), np.uint8)
         >>> place = first.ctypes.data
+        >>> place % LINE
+        0
         >>> memory.empty((1 << 20,), np.uint8).ctypes.data == place  # still in use
         False
         >>> del first
@@ -44,17 +53,23 @@ class Recycled:
         if size < SMALL:
             return np.empty(shape, dtype)
         with self._lock:
-            return self._block(size)[:size].view(dtype).reshape(shape)
+            return _from_line(self._block(size), size).view(dtype).reshape(shape)
 
     def _block(self, size: int) -> NDArray[np.uint8]:
         # Two references: the list's, and the one that getrefcount sees.
         free = [place for place in range(len(self._blocks)) if sys.getrefcount(self._blocks[place]) == 2]
         for place in free:
-            if size <= self._blocks[place].nbytes <= 4 * size:
+            if size + LINE <= self._blocks[place].nbytes <= 4 * size:
                 return self._blocks[place]
-        block = np.empty(size, dtype=np.uint8)
+        block = np.empty(size + LINE, dtype=np.uint8)
         if free:
             self._blocks[free[0]] = block
         elif len(self._blocks) < KEPT:
             self._blocks.append(block)
         return block
+
+
+def _from_line(block: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return so many bytes of a block, from the beginning of a cache line on."""
+    start = -block.ctypes.data % LINE
+    return block[start : start + size]

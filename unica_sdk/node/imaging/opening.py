@@ -11,12 +11,17 @@ from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.imaging.preparation import Preparation, Window
 from unica_sdk.node.imaging.reader import CaseReader, find_cases
+from unica_sdk.node.imaging.storage import CacheFolder
 from unica_sdk.node.imaging.table import CaseTable
 
 
-def image_cache(home: NodeHome) -> Path:
-    """Return where a node keeps its prepared cases."""
-    return home.cache_folder / "images"
+def image_cache(home: NodeHome) -> CacheFolder:
+    """Return where a node keeps its prepared cases, and how much of the disk they may take.
+
+    Raises:
+        ConfigurationError: node.toml, which says that, cannot be read.
+    """
+    return CacheFolder(home.cache_folder / "images", limit=home.images().cache_gib << 30)
 
 
 def open_cases(
@@ -51,20 +56,23 @@ def open_cases(
         InvalidRequest: the cases do not fit into one array, or half a shape was given.
         NotFound: there is no such case, or no index.
         DataError: the index cannot be read.
+        ConfigurationError: there is no such node, or its node.toml cannot be read.
     """
+    cache: CacheFolder | None
     if isinstance(source, CaseTable):
         if datasets is not None or patients is not None:
             raise InvalidRequest("A table has no datasets to choose from.", hint="Use `CaseTable.select`.")
         table = source if modality is None else source.select(source.modality == modality)
+        cache = None
     else:
         home = source if isinstance(source, NodeHome) else NodeHome.open(Path(source))
         with open_admitted(home) as index:
             table = CaseTable.from_index(index, modality=modality, datasets=datasets, patients=patients)
-        cache_folder = cache_folder or image_cache(home)
+        cache = image_cache(home)
     return CaseReader(
         find_cases(table, volumes=volumes),
         preparation=_preparation(rows, columns, slices, window),
-        cache=None if cache_folder is None else Path(cache_folder),
+        cache=cache if cache_folder is None else CacheFolder(Path(cache_folder)),
     )
 
 

@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 
 from unica_sdk.errors import InvalidRequest
 
+IMAGES = ("MG", "DX", "CR")
+"""Modalities whose case is one image."""
+
+VOLUMES = ("CT", "MR")
+"""Modalities whose case is a series: the slices of a volume."""
+
 PERCENTILES = (1.0, 99.0)
 """What is mapped to 0 and 1 where no window is given."""
 
@@ -61,6 +67,25 @@ class Preparation:
     def shape(self) -> tuple[int, ...]:
         """The shape of one prepared case."""
         return (self.rows, self.columns) if self.slices is None else (self.slices, self.rows, self.columns)
+
+    @classmethod
+    def parse(cls, text: str) -> Preparation:
+        """Return what ROWSxCOLUMNS, or for volumes SLICESxROWSxCOLUMNS, stands for.
+
+        Raises:
+            InvalidRequest: it is neither.
+
+        Example:
+            >>> Preparation.parse("512x256").shape, Preparation.parse("64x256x256").shape
+            ((512, 256), (64, 256, 256))
+        """
+        parts = text.lower().split("x")
+        if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() for part in parts):
+            raise InvalidRequest(
+                "No training resolution.", where=text[:80], hint="Say ROWSxCOLUMNS, such as 512x512."
+            )
+        *slices, rows, columns = map(int, parts)
+        return cls(rows=rows, columns=columns, slices=slices[0] if slices else None)
 
     def meaning(self) -> dict[str, Any]:
         """Return all that prepared values depend on, besides the image."""

@@ -6,25 +6,28 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unica_sdk.errors import DataError, InvalidRequest, NotFound
-from unica_sdk.node.imaging.admission import IMAGES, VOLUMES, at_offset, refusals
-from unica_sdk.node.imaging.cache import PreparedCache
+from unica_sdk.node.imaging.admission import at_offset, refusals
+from unica_sdk.node.imaging.cache import Found, PreparedCache
 from unica_sdk.node.imaging.decoding import Decoding
 from unica_sdk.node.imaging.frames import read_frames, to_float
 from unica_sdk.node.imaging.memory import Recycled
-from unica_sdk.node.imaging.preparation import Preparation, prepare_values
-from unica_sdk.node.imaging.table import CaseTable, Texts
+from unica_sdk.node.imaging.preparation import IMAGES, VOLUMES, Preparation, prepare_values
+from unica_sdk.node.imaging.storage import CacheFolder
+from unica_sdk.node.imaging.table import KEY_BYTES, CaseTable, Texts
 from unica_sdk.node.imaging.volumes import Volumes, find_volumes
 from unica_sdk.node.pool import Failed
 
 Progress = Callable[[int, int], None]
 """Called with the number of cases prepared so far and the number of all that had to be."""
+
+_ATTEMPTS = 5
+"""How often a batch is prepared that others take out of the cache before it is read."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,18 @@ class Cases:
         if self.volumes is None:
             return self.rows[case : case + 1]
         return self.volumes.order[self.volumes.starts[case] : self.volumes.starts[case + 1]]
+
+    def keys(self) -> NDArray[np.void]:
+        """Return 16 bytes for each case that stand for the content of its files; see `CaseTable.keys`."""
+        if self.volumes is None:
+            return self.table.keys(self.rows)
+        slices = self.table.keys(self.volumes.order)
+        starts = self.volumes.starts
+        digests = [
+            hashlib.blake2b(slices[first:end].tobytes(), digest_size=KEY_BYTES).digest()
+            for first, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+        ]
+        return np.frombuffer(b"".join(digests), slices.dtype)
 
     def select(self, cases: NDArray[np.intp]) -> Cases:
         """Return some cases, in the order given."""
@@ -139,14 +154,14 @@ class CaseReader:
     Args:
         cases: from `find_cases`.
         preparation: shape and scale; None for values as acquired.
-        cache: the folder of prepared cases; needed with a preparation.
+        cache: where prepared cases are kept; needed with a preparation.
 
     Raises:
         InvalidRequest: shapes differ without a preparation, or its shape does not fit.
     """
 
     def __init__(
-        self, cases: Cases, *, preparation: Preparation | None = None, cache: Path | None = None
+        self, cases: Cases, *, preparation: Preparation | None = None, cache: CacheFolder | None = None
     ) -> None:
         self.cases = cases
         self.preparation = preparation
@@ -178,7 +193,7 @@ class CaseReader:
         if self._cache is None:
             self._read_native(chosen, out)
         else:
-            self._cache.read(self._slots(chosen), out)
+            self._found(self._cache, chosen).read(out)
         return out
 
     def read_levels(self, cases: ArrayLike) -> NDArray[np.uint16]:
@@ -191,7 +206,7 @@ class CaseReader:
             raise InvalidRequest("Only prepared cases have levels.", hint="Give rows= and columns=.")
         chosen = np.asarray(cases, dtype=np.intp)
         out = cast(NDArray[np.uint16], self._memory.empty((len(chosen), *self.shape), np.uint16))
-        self._cache.read_levels(self._slots(chosen), out)
+        self._found(self._cache, chosen).read_levels(out)
         return out
 
     def prepare(self, *, progress: Progress | None = None) -> tuple[Failure, ...]:
@@ -202,9 +217,17 @@ class CaseReader:
         """
         if self._cache is None:
             return ()
-        keys = self._all_keys()
-        todo = np.flatnonzero(self._cache.slots(keys) < 0)
-        return self._prepare(todo, progress)
+        return self._prepare(self._cache, self.missing(), progress)
+
+    def missing(self) -> NDArray[np.intp]:
+        """Return which cases the cache has not yet; none without a preparation.
+
+        Raises:
+            DataError: the cache cannot be read.
+        """
+        if self._cache is None:
+            return np.empty(0, np.intp)
+        return np.flatnonzero(self._cache.find(self._all_keys()).missing)
 
     def without(self, failures: Sequence[Failure]) -> CaseReader:
         """Return a reader of the other cases."""
@@ -248,27 +271,31 @@ class CaseReader:
 
     def _all_keys(self) -> NDArray[np.void]:
         if self._keys is None:
-            self._keys = _keys_of(self.cases)
+            self._keys = self.cases.keys()
         return self._keys
 
-    def _slots(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
-        cache = cast(PreparedCache, self._cache)
+    def _found(self, cache: PreparedCache, chosen: NDArray[np.intp]) -> Found:
+        """Return a batch's cases, all of them, in files that stay as they are while it is read."""
         keys = self._all_keys()[chosen]
-        slots = cache.slots(keys)
-        if (slots < 0).any():
-            failures = self._prepare(np.unique(chosen[slots < 0]), None)
+        for _ in range(_ATTEMPTS):
+            found = cache.find(keys)
+            if not found.missing.any():
+                return found
+            failures = self._prepare(cache, np.unique(chosen[found.missing]), None)
             if failures:
                 raise DataError(
                     f"A case cannot be prepared: {failures[0].detail}.",
                     where=failures[0].case,
                     hint="`CaseReader.prepare` lists all of them, `without` leaves them out.",
                 )
-            slots = cache.slots(keys)
-        return slots
+        raise DataError(
+            "Prepared images are taken away as fast as they are kept.", where=str(cache.folder.path)
+        )
 
-    def _prepare(self, todo: NDArray[np.intp], progress: Progress | None) -> tuple[Failure, ...]:
+    def _prepare(
+        self, cache: PreparedCache, todo: NDArray[np.intp], progress: Progress | None
+    ) -> tuple[Failure, ...]:
         failures: list[Failure] = []
-        cache = cast(PreparedCache, self._cache)
 
         def good() -> Iterator[tuple[bytes, NDArray[np.float32]]]:
             for done, (case, result) in enumerate(self._prepared(todo), 1):
@@ -280,7 +307,7 @@ class CaseReader:
                     progress(done, len(todo))
 
         if len(todo):
-            cache.add(good())
+            cache.add(good(), expected=len(todo))
         return tuple(failures)
 
     def _prepared(self, todo: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.float32] | Failure]]:
@@ -309,19 +336,7 @@ def _counted(reasons: Texts) -> dict[str, int]:
     return dict(sorted(Counter(str(reason) for reason in reasons[reasons != ""].tolist()).items()))
 
 
-def _keys_of(cases: Cases) -> NDArray[np.void]:
-    if cases.volumes is None:
-        return cases.table.keys(cases.rows)
-    slices = cases.table.keys(cases.volumes.order)
-    starts = cases.volumes.starts
-    digests = [
-        hashlib.blake2b(slices[first:end].tobytes(), digest_size=16).digest()
-        for first, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-    ]
-    return np.frombuffer(b"".join(digests), dtype="V16")
-
-
-def _cache(folder: Path | None, preparation: Preparation) -> PreparedCache:
+def _cache(folder: CacheFolder | None, preparation: Preparation) -> PreparedCache:
     if folder is None:
         raise InvalidRequest("Prepared cases need a place on disk.", hint="Give cache_folder=.")
     return PreparedCache(folder, preparation)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.node.header import Header, HeaderScanner, NoHeader
-from unica_sdk.node.index import Index
+from unica_sdk.node.index import Index, InstanceRow
 
 Texts: TypeAlias = NDArray[Any]
 """An array of `numpy.dtypes.StringDType`: text without an object for each."""
@@ -56,6 +56,9 @@ _OPTIONAL: Mapping[str, str] = {
 
 _VECTORS: Mapping[str, int] = {"position": 3, "orientation": 6}
 
+KEY_BYTES = 16
+KEY_DIGITS = 2 * KEY_BYTES
+
 _EMPTY: Mapping[str, Any] = {"VARCHAR": "", "BIGINT": -1, "INTEGER": -1, "BOOLEAN": False, "DOUBLE": np.nan}
 _KINDS: Mapping[str, Any] = {
     "VARCHAR": np.dtypes.StringDType(),
@@ -64,6 +67,18 @@ _KINDS: Mapping[str, Any] = {
     "BOOLEAN": np.bool_,
     "DOUBLE": np.float64,
 }
+
+
+def content_key(sha256: str) -> bytes:
+    """Return the 16 bytes that stand for a file of this SHA-256 in the cache: the first half of it.
+
+    A query for a key can so be one for `KEY_DIGITS` digits of what the index holds.
+
+    Example:
+        >>> content_key("9b" * 32).hex() == "9b" * 16
+        True
+    """
+    return bytes.fromhex(sha256[:KEY_DIGITS])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -190,19 +205,30 @@ class CaseTable:
     def keys(self, rows: NDArray[np.intp]) -> NDArray[np.void]:
         """Return 16 bytes for each row that stand for the content of its file.
 
-        From the index's SHA-256; where there is none, from the file's path, size and time.
+        `content_key` of the index's SHA-256; where there is none, of the file's path, size and time.
         """
         digests = bytearray()
         for row in rows.tolist():
-            text = self.sha256[row] or self._stamp(row)
-            digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
+            digest = self.sha256[row]
+            digests += content_key(digest) if digest else self._stamp(row)
         return np.frombuffer(bytes(digests), dtype="V16")
 
-    def _stamp(self, row: int) -> str:
+    def _stamp(self, row: int) -> bytes:
         path, size, moment = str(self.path[row]), int(self.file_size[row]), int(self.file_mtime[row])
         if size < 0:
             size, moment = _size_and_time(path)
-        return f"{path}\0{size}\0{moment}"
+        return hashlib.blake2b(f"{path}\0{size}\0{moment}".encode(), digest_size=KEY_BYTES).digest()
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[InstanceRow]) -> CaseTable:
+        """Return rows as an ingest puts them into the index, in their order."""
+        found: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in (*IDENTITY, *_STORED)}
+        for name in set(InstanceRow._fields).intersection(_OPTIONAL):
+            found[name] = [getattr(row, name) for row in rows]
+        for part, (name, place) in _parts().items():
+            vectors = [getattr(row, name) for row in rows]
+            found[part] = [vector[place - 1] if vector else None for vector in vectors]
+        return cls._of(found)
 
     @classmethod
     def _of(cls, found: Mapping[str, Any]) -> CaseTable:

@@ -28,7 +28,7 @@ _NUMBERS: Mapping[Unit, str] = {
 
 _DISTRIBUTIONS: Mapping[str, str] = {
     "Modality": "SELECT modality, count(*) FROM kept GROUP BY 1 ORDER BY 2 DESC, 1",
-    "Body part": "SELECT coalesce(json_extract(image, '$[6]'), '(not in the vocabulary)'), count(*) FROM kept"
+    "Body part": "SELECT coalesce(json_extract(image, '$[6]'), '(none that is known)'), count(*) FROM kept"
     " GROUP BY 1 ORDER BY 2 DESC, 1",
     "Manufacturer": "SELECT coalesce(json_extract(image, '$[7]'), '(not given)'), count(*) FROM kept"
     " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 12",

@@ -1,0 +1,179 @@
+"""What the codestreams of compressed pixels say in words, blanked where it stands.
+
+A copy keeps its pixels compressed as they are, and a codestream has room for a maker's software, a date, a
+name, a thumbnail. The content of such segments becomes zeros and nothing moves: lengths, offset tables and
+the decoded image stay as they were. Plain Python without a codec, since it runs beside the site key; what it
+cannot read is refused. Fragments: DICOM PS3.5 annex A.4. RLE (annex G) has no place for words; text within
+the compressed data itself would only show by decoding it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple, TypeAlias
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+
+from unica_sdk.node.deidentify import jpeg, jpeg2000
+from unica_sdk.node.deidentify.codestream import Codestream, Steps, unreadable
+
+NATIVE: Final = frozenset(
+    f"1.2.840.10008.1.2{one}" for one in ("", ".1", ".2", ".1.99")
+)  # the last one compresses the whole file, and no pixels
+RLE: Final = "1.2.840.10008.1.2.5"
+WALKED: Final = frozenset(
+    f"1.2.840.10008.1.2.4.{number}" for number in (*range(50, 71), 80, 81, *range(90, 94), *range(201, 204))
+)
+"""JPEG, JPEG-LS, JPEG 2000 and its high throughput. Which of them a frame is, its first bytes tell."""
+
+_PIXELS: Final = BaseTag(0x7FE00010)
+_UNDEFINED: Final = 0xFFFFFFFF
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_BEGINNINGS: Final = (jpeg.SIGNATURE, jpeg2000.SIGNATURE, jpeg2000.BOXES)
+
+Place: TypeAlias = tuple[int, int]
+"""From where to where."""
+
+
+class Cleaned(NamedTuple):
+    """Compressed pixels without text, and how many places of them had some."""
+
+    value: bytes
+    texts: int
+
+
+def blank_frames(dataset: Dataset) -> int:
+    """Blank the text in a dataset's pixel data, in place; return how many places had some.
+
+    Raises:
+        DataError: it is compressed in a way that is not known, or not as it should be.
+    """
+    element = dataset._dict.get(_PIXELS)
+    meta = dataset.__dict__.get("file_meta")
+    if element is None or not element.value:
+        return 0
+    syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
+    if syntax in NATIVE:
+        # Nobody has decoded it, as somebody has what its transfer syntax calls compressed.
+        if _in_fragments(element):
+            raise unreadable("Their transfer syntax has no fragments.")
+        return 0
+    cleaned = clean_frames(element.value, transfer_syntax=syntax)
+    if cleaned.texts:
+        dataset._dict[_PIXELS] = _with_value(element, cleaned.value)
+    return cleaned.texts
+
+
+def clean_frames(value: bytes, *, transfer_syntax: str) -> Cleaned:
+    r"""Return the value of an encapsulated Pixel Data with the text in its codestreams blanked.
+
+    Args:
+        value: the items, offset table first, with or without the delimiter behind them.
+        transfer_syntax: its UID.
+
+    Raises:
+        DataError: a syntax whose codestreams are not known here, or pixels that are not as they should be.
+
+    Example:
+        >>> table, frame = b"\xfe\xff\0\xe0\0\0\0\0", b"\xff\xd8\xff\xfe\0\x05Doe\xff\xd9"
+        >>> item = b"\xfe\xff\0\xe0\x0b\0\0\0" + frame
+        >>> clean_frames(table + item, transfer_syntax="1.2.840.10008.1.2.4.50").value[16:]
+        b'\xff\xd8\xff\xfe\x00\x05\x00\x00\x00\xff\xd9'
+    """
+    if transfer_syntax == RLE:
+        return Cleaned(value, 0)
+    if transfer_syntax not in WALKED:
+        raise unreadable("Where such have text is not known.")
+    steps = Steps()
+    texts = [
+        text
+        for frame in _frames(value, _fragments(value, steps))
+        for text in _texts(value, frame, steps)
+        if value[slice(*text)].strip(b"\0\xff")  # these two also fill a fragment up
+    ]
+    return Cleaned(_blanked(value, texts) if texts else value, len(texts))
+
+
+def _fragments(value: bytes, steps: Steps) -> Iterator[Place]:
+    """Yield where the content of each fragment is; the first item is the offset table."""
+    place, first = 0, True
+    while place < len(value):
+        steps.take()
+        head, length = value[place : place + 4], int.from_bytes(value[place + 4 : place + 8], "little")
+        after = place + 8 + length
+        if head == _END and after == len(value):
+            return
+        if head != _ITEM or after > len(value):
+            raise unreadable("They are not in fragments as they should be.")
+        if length and not first:
+            yield place + 8, after
+        place, first = after, False
+
+
+def _frames(value: bytes, fragments: Iterable[Place]) -> Iterator[list[Place]]:
+    """Yield the fragments of each codestream: a new one is told by its first bytes, not by a table.
+
+    A frame that is cut where it only looks so has parts that cannot be walked, and is refused.
+    """
+    frame: list[Place] = []
+    for fragment in fragments:
+        if frame and value.startswith(_BEGINNINGS, *fragment):
+            yield frame
+            frame = []
+        frame.append(fragment)
+    if frame:
+        yield frame
+
+
+def _texts(value: bytes, frame: list[Place], steps: Steps) -> list[Place]:
+    if len(frame) == 1:
+        return _walk(Codestream(value, *frame[0], steps))
+    whole = b"".join([value[start:end] for start, end in frame])
+    return list(_spread(_walk(Codestream(whole, 0, len(whole), steps)), frame))
+
+
+def _walk(stream: Codestream) -> list[Place]:
+    if not stream.data.startswith(_BEGINNINGS, stream.start, stream.end):
+        raise unreadable("There is no codestream where one should begin.")
+    is_jpeg = stream.data.startswith(jpeg.SIGNATURE, stream.start, stream.end)
+    (jpeg if is_jpeg else jpeg2000).walk(stream)
+    return stream.texts
+
+
+def _spread(texts: Iterable[Place], frame: list[Place]) -> Iterator[Place]:
+    """Yield places of a frame that was put together as places of its fragments."""
+    starts = [0, *accumulate(end - start for start, end in frame)]
+    for start, end in texts:
+        while start < end:
+            which = bisect_right(starts, start) - 1
+            upto = min(end, starts[which + 1])
+            shift = frame[which][0] - starts[which]
+            yield start + shift, upto + shift
+            start = upto
+
+
+def _blanked(value: bytes, texts: Iterable[Place]) -> bytes:
+    view, place = memoryview(value), 0
+    parts: list[bytes | memoryview] = []
+    for start, end in texts:
+        parts += (view[place:start], bytes(end - start))
+        place = end
+    return b"".join([*parts, view[place:]])
+
+
+def _in_fragments(element: DataElement | RawDataElement) -> bool:
+    if isinstance(element, RawDataElement):
+        return element.length == _UNDEFINED
+    return bool(element.is_undefined_length)
+
+
+def _with_value(element: DataElement | RawDataElement, value: bytes) -> DataElement | RawDataElement:
+    if isinstance(element, RawDataElement):
+        return element._replace(value=value)
+    changed = DataElement(element.tag, element.VR, value, already_converted=True)
+    changed.is_undefined_length = element.is_undefined_length
+    return changed
