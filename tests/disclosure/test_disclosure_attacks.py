@@ -199,9 +199,10 @@ def _words(bits: NDArray[np.int64], before: range, after: range, words: int = 18
         ]
         half = len(told) // 2
         weights.append(sum(told[:half]) - sum(told[half:]))
-    # Near the limit, a word that is named is as much likelier as the density of the noise there.
+    # At the limit half of the words are named, and by as many more as the noise is dense there.
     slope = np.sqrt(2 / np.pi) / (WORD_NOISE * POLICY.noise)
-    return np.array(weights) * 2 * slope
+    usual = words * len(before) * slope / 2
+    return np.array(slope * (np.array(weights) - usual / 2))
 
 
 def test_a_change_of_the_policy_gives_other_noise() -> None:
