@@ -86,7 +86,8 @@ def _show(console: Console, report: IngestReport, folder: Path) -> None:
     if report.unmapped:
         table = Table("Field", "Word", "Times", title="Outside the vocabulary", title_justify="left")
         for word in report.unmapped:
-            table.add_row(word.field, word.value, str(word.count))
+            # Text: a word of a header or a table is a stranger's, and may look like markup.
+            table.add_row(word.field, Text(word.value), str(word.count))
         console.print(table)
     cache = report.cache
     if cache.prepared or cache.left:
