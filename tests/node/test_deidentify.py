@@ -500,6 +500,7 @@ PRIMARY = ["ORIGINAL", "PRIMARY", "AXIAL"]
         ({"Modality": "DX"}, "image_type"),
         ({"Modality": "MG", "ImageType": PRIMARY, "BurnedInAnnotation": "YES"}, "burned_in"),
         ({"Modality": "MG", "ImageType": PRIMARY, "BurnedInAnnotation": "MAYBE"}, "burned_in"),
+        ({"Modality": "MG", "ImageType": PRIMARY, "BurnedInAnnotation": ["NO", "YES"]}, "burned_in"),
         ({"Modality": "CR", "ImageType": PRIMARY, "ConversionType": "DF"}, "secondary_capture"),
         (
             {"Modality": "CT", "ImageType": PRIMARY, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"},

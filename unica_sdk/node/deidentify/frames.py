@@ -20,10 +20,8 @@ from pydicom.tag import BaseTag
 
 from unica_sdk.node.deidentify import jpeg, jpeg2000
 from unica_sdk.node.deidentify.codestream import Codestream, Steps, unreadable
+from unica_sdk.node.syntaxes import UNCOMPRESSED
 
-NATIVE: Final = frozenset(
-    f"1.2.840.10008.1.2{one}" for one in ("", ".1", ".2", ".1.99")
-)  # the last one compresses the whole file, and no pixels
 RLE: Final = "1.2.840.10008.1.2.5"
 WALKED: Final = frozenset(
     f"1.2.840.10008.1.2.4.{number}" for number in (*range(50, 71), 80, 81, *range(90, 94), *range(201, 204))
@@ -57,7 +55,7 @@ def blank_frames(dataset: Dataset) -> int:
     if element is None or not element.value:
         return 0
     syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
-    if syntax in NATIVE:
+    if syntax in UNCOMPRESSED:
         # Nobody has decoded it, as somebody has what its transfer syntax calls compressed.
         if _in_fragments(element):
             raise unreadable("Their transfer syntax has no fragments.")
