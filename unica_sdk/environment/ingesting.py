@@ -102,7 +102,11 @@ def _quarantine(skipped: Sequence[Skipped], folder: Path) -> Table:
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for skip in skipped:
         groups[skip.reason, skip.detail].append(skip.path.removeprefix(f"{folder}/"))
-    table = Table(title="In quarantine", title_justify="left", caption="All of them: --json")
+    table = Table(
+        title="In quarantine",
+        title_justify="left",
+        caption="All of them: --json, or quarantine/ in the node's folder",
+    )
     table.add_column("Files", justify="right", no_wrap=True)
     table.add_column("Why", ratio=1, overflow="fold")
     table.add_column("For example", ratio=1, overflow="fold")
