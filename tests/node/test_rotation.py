@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from unica_sdk.cli import app
 from unica_sdk.errors import ConfigurationError, Unavailable
 from unica_sdk.federation.ports import Refusal
-from unica_sdk.node import cohort
+from unica_sdk.node import cohort, rotation
 from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.answers import Answerer
 from unica_sdk.node.consent import ConsentRegistry, Mode
@@ -168,6 +168,23 @@ def test_a_rotation_killed_anywhere_is_done_by_the_next(home: NodeHome, at: int)
     assert _version(home) > before
     assert not (home.folder / "rotation.json").exists()
     assert {e.identifier for e in ConsentRegistry.of(home).entries()} == {"P0001", "P0002", "P0100"}
+
+
+def test_what_was_ingested_after_a_rotation_was_cut_short_is_not_lost(
+    home: NodeHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(home: NodeHome) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rotation, "_swap", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        rotate(home)
+    monkeypatch.undo()
+    images, _ = write_collection(tmp_path / "more", patients=2, first=700)
+    ingest(home, images, dataset="more", **WORDS)
+    rotate(home)
+    with open_admitted(home) as index:
+        assert cohort.count(index, CohortQuery()) == PATIENTS + 2
 
 
 def test_a_folder_that_is_gone_keeps_the_key(home: NodeHome, tmp_path: Path) -> None:
