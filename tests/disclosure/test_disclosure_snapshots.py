@@ -79,12 +79,16 @@ def home(tmp_path: Path) -> Iterator[NodeHome]:
 
 def _freeze(home: NodeHome, query: CohortQuery, permit: str = "p") -> str:
     with Index.open(home.index_folder) as index:
-        return cohort.freeze(home, index, query, permit=permit, holder="alice", datasets=("one",)).id
+        return cohort.freeze(
+            home, index, query, permit=permit, project="p", holder="alice", datasets=("one",)
+        ).id
 
 
 def _admitted_freeze(home: NodeHome, query: CohortQuery) -> str:
     with open_admitted(home) as index:
-        return cohort.freeze(home, index, query, permit="p", holder="alice", datasets=("one",)).id
+        return cohort.freeze(
+            home, index, query, permit="p", project="p", holder="alice", datasets=("one",)
+        ).id
 
 
 def test_two_questions_with_the_same_people_cannot_be_seen_to_have_them(home: NodeHome) -> None:

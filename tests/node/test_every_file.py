@@ -26,6 +26,7 @@ from pydicom.data import DATA_ROOT
 
 from unica_sdk.errors import NotFound
 from unica_sdk.node import cohort
+from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import prepare_cases
 from unica_sdk.node.imaging.admission import at_offset, refusals
@@ -144,7 +145,7 @@ def test_what_the_backend_reads_of_it_is_what_pydicom_reads(
     all_kinds: tuple[NodeHome, IngestReport],
 ) -> None:
     home, report = all_kinds
-    with Index.open(home.index_folder) as index:
+    with open_admitted(home) as index:
         paths = dict(index.rows("SELECT instance, path FROM instance"))
     read = refused = 0
     for modality in IMAGES:
@@ -177,8 +178,10 @@ def test_a_job_gets_what_can_be_read_of_it_and_a_count_of_the_rest(
 ) -> None:
     home, _ = all_kinds
     wanted = manifest.model_copy(update={"image": manifest.image.model_copy(update={"modality": modality})})
-    with Index.open(home.index_folder) as index:
-        frozen = cohort.freeze(home, index, CohortQuery(), permit="p", holder="alice", datasets=("one",))
+    with open_admitted(home) as index:
+        frozen = cohort.freeze(
+            home, index, CohortQuery(), permit="p", project="p", holder="alice", datasets=("one",)
+        )
         prepared = prepare_cases(home, index, frozen, wanted)
     assert len(prepared.cases.images) == prepared.people.all > 40
     assert np.isfinite(prepared.cases.images).all()

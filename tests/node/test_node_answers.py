@@ -9,6 +9,7 @@ from node_people import PATIENTS, People, told, told_of
 from node_records import drafts
 
 from unica_sdk.node import cohort
+from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.answers import Answerer
 from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
@@ -289,7 +290,10 @@ def test_a_freeze_leaves_out_whoever_withdrew(node: NodeHome, people: People) ->
     assert answer.count == told(node, PATIENTS - 8, version=2, datasets=("screening",))
     assert answer.snapshot is not None
     kept = cohort.load(node, answer.snapshot.id)
-    assert not {registry.pseudonym(person) for person in gone} & set(kept.patients)
+    with open_admitted(node) as index:
+        frozen = cohort.people_of(node.site_key(), index, kept)
+    assert len(frozen) == PATIENTS - 8
+    assert not {registry.pseudonym(person) for person in gone} & set(frozen)
 
 
 def test_records_describe_each_dataset_in_protected_numbers(
@@ -298,7 +302,7 @@ def test_records_describe_each_dataset_in_protected_numbers(
     for number in range(3):
         write_dicom(tmp_path / "few" / f"{number}", patient=f"Q{number}", number=900 + number, Modality="CT")
     ingest(node, tmp_path / "few", dataset="few", title="Few", description="d", synthetic=True)
-    set_policy(node, noise=3, site_budget=9, person_budget=9)
+    set_policy(node, noise=4, site_budget=16, person_budget=9)
     few, screening = drafts(node)
     assert (few.id, few.modalities, few.manufacturers, few.ages) == ("gr/few", (), (), None)
     assert isinstance(few.patients, Suppressed)

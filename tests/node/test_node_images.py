@@ -10,12 +10,12 @@ from hypothesis.extra.numpy import arrays
 
 from unica_sdk.errors import DataError
 from unica_sdk.node import cohort
+from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of, held_out, prepare_cases
 from unica_sdk.node.imaging.cache import PreparedCache
 from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.imaging.preparation import Preparation, area_mean, scale
-from unica_sdk.node.index import Index
 from unica_sdk.node.ingest import ingest, patient_pseudonym
 from unica_sdk.node.pixels import prepare
 from unica_sdk.schemas.app import AppManifest
@@ -101,12 +101,12 @@ def test_an_app_gets_its_modality_with_known_labels_only(
     empty_node: NodeHome, tmp_path: Path, manifest: AppManifest
 ) -> None:
     _mixed(empty_node, tmp_path)
-    with Index.open(empty_node.index_folder) as index:
+    with open_admitted(empty_node) as index:
         frozen = cohort.freeze(
-            empty_node, index, CohortQuery(), permit="p", holder="alice", datasets=("mixed",)
+            empty_node, index, CohortQuery(), permit="p", project="p", holder="alice", datasets=("mixed",)
         )
         assert len(frozen.patients) == 5
-        cases = cases_of(index, frozen, manifest)
+        cases = cases_of(empty_node.site_key(), index, frozen, manifest)
         prepared = prepare_cases(empty_node, index, frozen, manifest)
     names = {patient: patient_pseudonym(empty_node.site_key(), patient) for patient in "AB"}
     assert sorted((c.patient, c.positive) for c in cases) == sorted(
@@ -118,8 +118,10 @@ def test_an_app_gets_its_modality_with_known_labels_only(
 
 @pytest.fixture
 def frozen(node: NodeHome) -> cohort.FrozenList:
-    with Index.open(node.index_folder) as index:
-        return cohort.freeze(node, index, CohortQuery(), permit="p", holder="alice", datasets=("screening",))
+    with open_admitted(node) as index:
+        return cohort.freeze(
+            node, index, CohortQuery(), permit="p", project="p", holder="alice", datasets=("screening",)
+        )
 
 
 def _cached(node: NodeHome) -> np.ndarray:
@@ -129,7 +131,7 @@ def _cached(node: NodeHome) -> np.ndarray:
 def test_cases_are_prepared_once_and_come_back_the_same(
     node: NodeHome, frozen: cohort.FrozenList, manifest: AppManifest
 ) -> None:
-    with Index.open(node.index_folder) as index:
+    with open_admitted(node) as index:
         first = prepare_cases(node, index, frozen, manifest)
         (ready,) = node.cache_folder.glob("images/*/*.cases")
         stamp = ready.stat().st_mtime_ns
@@ -147,8 +149,8 @@ def test_cases_are_prepared_once_and_come_back_the_same(
 def test_a_file_that_is_gone_is_left_out_and_not_remembered_as_such(
     node: NodeHome, frozen: cohort.FrozenList, manifest: AppManifest
 ) -> None:
-    with Index.open(node.index_folder) as index:
-        source = Path(cases_of(index, frozen, manifest)[3].path)
+    with open_admitted(node) as index:
+        source = Path(cases_of(node.site_key(), index, frozen, manifest)[3].path)
         away = source.rename(source.with_suffix(".away"))
         try:
             without = prepare_cases(node, index, frozen, manifest)
@@ -164,11 +166,11 @@ def test_images_are_shared_by_labels_and_labels_follow_the_data(
     other = manifest.model_copy(
         update={"label": manifest.label.model_copy(update={"positive": ("negative",)})}
     )
-    with Index.open(node.index_folder) as index:
+    with open_admitted(node) as index:
         labels = prepare_cases(node, index, frozen, manifest).cases.labels
         np.testing.assert_array_equal(prepare_cases(node, index, frozen, other).cases.labels, 1 - labels)
         assert len(_cached(node)) == 88
-        known = {case.patient for case in cases_of(index, frozen, manifest)}
+        known = {case.patient for case in cases_of(node.site_key(), index, frozen, manifest)}
     patient = "P0007"
     assert patient_pseudonym(node.site_key(), patient) in known
     table = write_clinical(
@@ -177,7 +179,7 @@ def test_images_are_shared_by_labels_and_labels_follow_the_data(
     folder = tmp_path / "later"
     write_dicom(folder / "x", patient=patient, number=9999)
     ingest(node, folder, dataset="screening", title="t", description="d", synthetic=True, clinical=table)
-    with Index.open(node.index_folder) as index:
+    with open_admitted(node) as index:
         # Two tables now contradict each other about this patient, so nobody knows the label.
         assert prepare_cases(node, index, frozen, manifest).people.all == 87
 

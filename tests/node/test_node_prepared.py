@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from unica_sdk.cli import app
 from unica_sdk.errors import ConfigurationError, InvalidRequest
 from unica_sdk.node import cohort
+from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.decoding import check_pixels
 from unica_sdk.node.home import NodeHome
@@ -141,9 +142,9 @@ def test_an_app_gets_images_that_only_the_ingest_decoded(
     rows = [{"patient_id": f"P{n}", "outcome": "negative", "diagnosis": "none"} for n in range(1, 7)]
     _ingest(empty_node, images, clinical=write_clinical(tmp_path / "c.csv", rows))
     _spoil_copies(empty_node)
-    with Index.open(empty_node.index_folder) as index:
+    with open_admitted(empty_node) as index:
         frozen = cohort.freeze(
-            empty_node, index, CohortQuery(), permit="p", holder="alice", datasets=("one",)
+            empty_node, index, CohortQuery(), permit="p", project="p", holder="alice", datasets=("one",)
         )
         prepared = prepare_cases(empty_node, index, frozen, manifest)
     assert (prepared.people.all, prepared.unreadable) == (4, 0)

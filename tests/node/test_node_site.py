@@ -14,11 +14,11 @@ from node_people import APP, PATIENTS, People, told, told_of
 
 from unica_sdk.federation.ports import Refusal, Site
 from unica_sdk.node import cohort
+from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.answers import Answerer
 from unica_sdk.node.consent import ConsentRegistry
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.images import cases_of
-from unica_sdk.node.index import Index
 from unica_sdk.node.site import LocalSite
 from unica_sdk.schemas.app import AppManifest
 from unica_sdk.schemas.cohort import CohortQuery, Released, Suppressed
@@ -49,9 +49,11 @@ class Message:
     spoil: Callable[[SignedDocument], SignedDocument | None] = lambda signed: signed
 
     def snapshot(self) -> str:
-        with Index.open(self.node.index_folder) as index:
-            under = {"permit": "permit-1", "holder": "alice", "datasets": ("screening",), **self.frozen}
-            return cohort.store(self.node, cohort.freeze(self.node, index, self.query, **under)).id
+        with open_admitted(self.node) as index:
+            under = {"permit": "permit-1", "project": "p", "holder": "alice"} | self.frozen
+            return cohort.store(
+                self.node, cohort.freeze(self.node, index, self.query, **{"datasets": ("screening",)} | under)
+            ).id
 
     def signed(self) -> SignedDocument | None:
         now = datetime.now(UTC)
@@ -442,9 +444,9 @@ def test_without_a_budget_that_can_be_written_no_job_begins(message: Message) ->
 
 def test_cases_that_can_no_longer_be_read_do_not_slip_below_the_minimum(message: Message) -> None:
     admission = message.send()
-    with Index.open(message.node.index_folder) as index:
+    with open_admitted(message.node) as index:
         frozen = cohort.load(message.node, admission.snapshot)
-        paths = [case.path for case in cases_of(index, frozen, message.manifest)]
+        paths = [case.path for case in cases_of(message.node.site_key(), index, frozen, message.manifest)]
     gone = [Path(path).rename(path + ".away") for path in paths[: PATIENTS - 15]]
     try:
         with pytest.raises(Refusal) as refused:

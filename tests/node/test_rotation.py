@@ -76,7 +76,9 @@ def _version(home: NodeHome) -> int:
 
 def _freeze(home: NodeHome) -> cohort.FrozenList:
     with open_admitted(home) as index:
-        frozen = cohort.freeze(home, index, CohortQuery(), permit="p", holder="alice", datasets=("one",))
+        frozen = cohort.freeze(
+            home, index, CohortQuery(), permit="p", project="p", holder="alice", datasets=("one",)
+        )
     return cohort.store(home, frozen)
 
 
@@ -247,7 +249,7 @@ def test_a_job_gets_no_case_of_those_who_withdrew_since(
     with open_admitted(node) as index:
         frozen = cohort.load(node, admission.snapshot)
         assert len(frozen.patients) == 88
-        cases = cases_of(index, frozen, manifest)
+        cases = cases_of(node.site_key(), index, frozen, manifest)
         assert {case.patient for case in cases}.isdisjoint(registry.pseudonym(f"P{n:04d}") for n in range(8))
         assert prepare_cases(node, index, frozen, manifest).people.all == 80
     left = site.cases(admission, manifest)

@@ -77,7 +77,6 @@ class AdmittedIndex(Index):
     published: int
     revision: int
     file = ""
-    _base = "main"
     _restricted = False
     _datasets: tuple[DatasetInfo, ...] | None = None
 

@@ -134,7 +134,13 @@ class Answerer:
             if unknown := cohort.unknown_here(index, query):
                 return self._give(question, Unsupported(site=self.home.site, criteria=unknown))
             frozen = cohort.freeze(
-                self.home, index, query, permit=permit.id, holder=question.holder, datasets=datasets
+                self.home,
+                index,
+                query,
+                permit=permit.id,
+                project=permit.project,
+                holder=question.holder,
+                datasets=datasets,
             )
         return self._frozen(question, frozen, self.home.policy())
 

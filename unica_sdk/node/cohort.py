@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from unica_sdk.errors import DataError, NotFound
 from unica_sdk.files import write_private
+from unica_sdk.node.admitted import AdmittedIndex
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.index import PATIENTS, Index
+from unica_sdk.node.index import PATIENTS
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.schemas.cohort import CohortQuery
 from unica_sdk.schemas.contract import Contract, Keyed, Moment, canonical_json, sorted_unique
@@ -31,10 +32,15 @@ CLINICAL_CRITERIA = frozenset({"diagnosis", "outcome"})
 
 
 class FrozenList(Contract):
-    """A snapshot as the site keeps it: who was frozen, for whom, under which permit, from which data."""
+    """A snapshot as the site keeps it: who was frozen, for whom, under which permit, from which data.
+
+    People stand in it by the names that their project alone has for them, so that the lists of two projects
+    cannot be compared, not even by somebody who gets hold of both.
+    """
 
     id: Keyed
     permit: str
+    project: str
     holder: str
     query: CohortQuery
     datasets: tuple[str, ...]
@@ -66,7 +72,7 @@ def condition(query: CohortQuery) -> tuple[str, dict[str, Any]]:
     return " AND ".join(parts) or "true", parameters
 
 
-def unknown_here(index: Index, query: CohortQuery, *facets: str) -> tuple[str, ...]:
+def unknown_here(index: AdmittedIndex, query: CohortQuery, *facets: str) -> tuple[str, ...]:
     """Return the criteria and facets that no dataset of this site can know: they are not answered as zero."""
     clinical = sorted_unique(tuple({*query.criteria(), *facets} & CLINICAL_CRITERIA))
     if not clinical or any(dataset.clinical for dataset in index.datasets()):
@@ -74,14 +80,14 @@ def unknown_here(index: Index, query: CohortQuery, *facets: str) -> tuple[str, .
     return clinical
 
 
-def count(index: Index, query: CohortQuery) -> int:
+def count(index: AdmittedIndex, query: CohortQuery) -> int:
     """Return the true number of people who match; it must pass `disclosure.protect` before it leaves."""
     where, parameters = condition(query)
     ((number,),) = index.rows(f"SELECT coalesce(sum(people), 0) FROM profile WHERE {where}", parameters)  # noqa: S608
     return int(number)
 
 
-def members(index: Index, query: CohortQuery, *, datasets: tuple[str, ...]) -> tuple[str, ...]:
+def members(index: AdmittedIndex, query: CohortQuery, *, datasets: tuple[str, ...]) -> tuple[str, ...]:
     """Return the pseudonyms of those who match by what these datasets alone say of them."""
     where, parameters = condition(query)
     found = index.rows(
@@ -91,7 +97,7 @@ def members(index: Index, query: CohortQuery, *, datasets: tuple[str, ...]) -> t
     return tuple(patient for (patient,) in found)
 
 
-def covered(index: Index, *, site: str, permitted: tuple[str, ...]) -> tuple[str, ...]:
+def covered(index: AdmittedIndex, *, site: str, permitted: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of this site's datasets that a permit's identifiers (`site/name`) cover."""
     return tuple(info.name for info in index.datasets() if f"{site}/{info.name}" in permitted)
 
@@ -128,13 +134,43 @@ def snapshot_id(
     return "hmac:" + key.digest("snapshot", parts).hex()
 
 
+def project_name(key: SiteKey, project: str, patient: str) -> str:
+    """Return HMAC(site key, project ‖ site pseudonym): what a project's snapshots call a patient.
+
+    Example:
+        >>> key = SiteKey(bytes(32))
+        >>> project_name(key, "a", "5f01") == project_name(key, "b", "5f01")
+        False
+    """
+    return key.name("project", f"{project}\0{patient}".encode())
+
+
+def people_of(key: SiteKey, index: AdmittedIndex, frozen: FrozenList) -> tuple[str, ...]:
+    """Return the site pseudonyms of those a snapshot froze, as far as the published version has them.
+
+    Those are among them who do not allow it any more: what is read through the index leaves them out.
+    """
+    wanted = set(frozen.patients)
+    there = index.everyone(frozen.datasets)
+    return tuple(patient for patient in there if project_name(key, frozen.project, patient) in wanted)
+
+
 def freeze(
-    home: NodeHome, index: Index, query: CohortQuery, *, permit: str, holder: str, datasets: tuple[str, ...]
+    home: NodeHome,
+    index: AdmittedIndex,
+    query: CohortQuery,
+    *,
+    permit: str,
+    project: str,
+    holder: str,
+    datasets: tuple[str, ...],
 ) -> FrozenList:
     """Build the list that a permit and a query give on this version; nothing is stored yet."""
-    patients = members(index, query, datasets=datasets)
+    key = home.site_key()
+    found = members(index, query, datasets=datasets)
+    patients = tuple(sorted(project_name(key, project, patient) for patient in found))
     identity = snapshot_id(
-        home.site_key(),
+        key,
         permit=permit,
         query=query,
         datasets=datasets,
@@ -144,6 +180,7 @@ def freeze(
     return FrozenList(
         id=identity,
         permit=permit,
+        project=project,
         holder=holder,
         query=query,
         datasets=datasets,

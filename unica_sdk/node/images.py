@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.federation.ports import Cases
-from unica_sdk.node.cohort import FrozenList
+from unica_sdk.node.admitted import AdmittedIndex
+from unica_sdk.node.cohort import FrozenList, people_of
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.imaging.preparation import Preparation
@@ -17,7 +18,7 @@ from unica_sdk.node.imaging.reader import CaseReader, find_cases
 from unica_sdk.node.imaging.reader import Cases as FoundCases
 from unica_sdk.node.imaging.storage import CacheFolder
 from unica_sdk.node.imaging.table import CaseTable
-from unica_sdk.node.index import PATIENTS, Index
+from unica_sdk.node.index import PATIENTS
 from unica_sdk.node.keys import SiteKey
 from unica_sdk.schemas.app import AppManifest
 
@@ -55,19 +56,29 @@ class People:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Cases ready for an app, the people they belong to, and how many files could not be read any more."""
+    """Cases ready for an app and the people they belong to.
+
+    `unreadable` files could not be read any more, `withheld` people of the cohort do not allow it any more.
+    """
 
     cases: Cases
     people: People
     unreadable: int
+    withheld: int
 
 
-def cases_of(index: Index, frozen: FrozenList, manifest: AppManifest) -> list[Case]:
+def cases_of(key: SiteKey, index: AdmittedIndex, frozen: FrozenList, manifest: AppManifest) -> list[Case]:
     """Return the images of a frozen cohort that the app can take, in a fixed order.
 
     That is: of the app's modality, one frame, grey, in the datasets the cohort was frozen from, of patients
     whose label the clinical table knows. A patient without a label is left out, never taken as negative.
     """
+    return _cases_of(index, frozen, manifest, people_of(key, index, frozen))
+
+
+def _cases_of(
+    index: AdmittedIndex, frozen: FrozenList, manifest: AppManifest, people: Sequence[str]
+) -> list[Case]:
     field = manifest.label.field
     found = index.rows(
         "SELECT instance, patient, path, " + _POSITIVE[field] + f" FROM instance JOIN ({PATIENTS}) AS people"  # noqa: S608
@@ -78,7 +89,7 @@ def cases_of(index: Index, frozen: FrozenList, manifest: AppManifest) -> list[Ca
         " ORDER BY patient, instance",
         {
             "datasets": list(frozen.datasets),
-            "patients": list(frozen.patients),
+            "patients": list(people),
             "modality": manifest.image.modality,
             "positive": list(manifest.label.positive),
         },
@@ -94,7 +105,9 @@ def held_out(key: SiteKey, patient: str) -> bool:
     return key.digest("held-out", patient.encode())[0] < HELD_OUT_OF_256
 
 
-def prepare_cases(home: NodeHome, index: Index, frozen: FrozenList, manifest: AppManifest) -> Prepared:
+def prepare_cases(
+    home: NodeHome, index: AdmittedIndex, frozen: FrozenList, manifest: AppManifest
+) -> Prepared:
     """Return the cases at the app's resolution, from the node's cache where they were prepared before.
 
     A file that cannot be read is left out and counted; the next job tries it again.
@@ -102,22 +115,28 @@ def prepare_cases(home: NodeHome, index: Index, frozen: FrozenList, manifest: Ap
     Raises:
         DataError: the index cannot be read, or the cache not be written.
     """
-    labels = {case.instance: case.positive for case in cases_of(index, frozen, manifest)}
+    key = home.site_key()
+    people = people_of(key, index, frozen)
+    labels = {case.instance: case.positive for case in _cases_of(index, frozen, manifest, people)}
     table = CaseTable.from_index(
-        index, modality=manifest.image.modality, datasets=frozen.datasets, patients=frozen.patients
+        index, modality=manifest.image.modality, datasets=frozen.datasets, patients=people
     )
     labelled = np.array([instance in labels for instance in table.instance.tolist()], dtype=np.bool_)
     found = find_cases(table.select(labelled), volumes=False)
     preparation = Preparation(rows=manifest.image.rows, columns=manifest.image.columns)
     images, found = _images(found, preparation, image_cache(home))
     patients = found.patients.tolist()
-    key = home.site_key()
     cases = Cases(
         images=images,
         labels=np.array([labels[instance] for instance in found.names.tolist()], dtype=np.uint8),
         held_out=np.array([held_out(key, patient) for patient in patients], dtype=np.bool_),
     )
-    return Prepared(cases=cases, people=_people(patients, cases), unreadable=len(labels) - len(found))
+    return Prepared(
+        cases=cases,
+        people=_people(patients, cases),
+        unreadable=len(labels) - len(found),
+        withheld=index.withheld(people, frozen.datasets),
+    )
 
 
 def _people(patients: Sequence[str], cases: Cases) -> People:

@@ -103,6 +103,9 @@ them: it takes as long for one person as for all.
 class Index:
     """A published version, open for reading; use it in a `with` statement."""
 
+    _base = "main"
+    """Where the published tables are, whatever else goes by their names."""
+
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         row = connection.execute("SELECT version, content, created FROM meta").fetchone()
@@ -174,6 +177,15 @@ class Index:
             return self._connection.execute(sql, dict(parameters or {})).fetchnumpy()
         except duckdb.Error as err:
             raise DataError("The index cannot be read.") from err
+
+    def everyone(self, datasets: Iterable[str]) -> list[str]:
+        """Return the pseudonyms of everybody whom some datasets have, whatever they allow."""
+        found = self.rows(
+            f"SELECT patient FROM {self._base}.patient"  # noqa: S608 - our own text
+            " WHERE list_has_any(datasets, $datasets::VARCHAR[]) ORDER BY patient",
+            {"datasets": list(datasets)},
+        )
+        return [patient for (patient,) in found]
 
     def datasets(self) -> list[DatasetInfo]:
         """Return the datasets that have an image in this version."""

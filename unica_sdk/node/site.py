@@ -119,7 +119,6 @@ class LocalSite:
         policy = self.home.policy()
         with open_admitted(self.home) as index:
             prepared = prepare_cases(self.home, index, frozen, manifest)
-            withheld = index.withheld(frozen.patients, frozen.datasets)
         asked = _Numbers(frozen, manifest, version=index.version, readable=not prepared.unreadable)
         self._pay(asked, policy)
         self._write(
@@ -128,7 +127,7 @@ class LocalSite:
             images=len(prepared.cases.labels),
             patients=prepared.people.all,
             unreadable=prepared.unreadable,
-            withheld=withheld,
+            withheld=prepared.withheld,
             index_version=index.version,
         )
         if self._enough(prepared.people.all, asked, manifest, policy) is None:
@@ -218,16 +217,16 @@ class LocalSite:
     def _paid_cases(self, frozen: FrozenList, manifest: AppManifest, policy: SitePolicy) -> Released:
         try:
             with open_admitted(self.home) as index:
-                people = len({case.patient for case in cases_of(index, frozen, manifest)})
-                version = index.version
+                cases = cases_of(self.home.site_key(), index, frozen, manifest)
+                people, version = len({case.patient for case in cases}), index.version
         except UnicaError as err:
             raise Refusal(FailureCode.COHORT_UNKNOWN, str(err)) from err
         asked = _Numbers(frozen, manifest, version=version)
         self._pay(asked, policy)
-        cases = self._enough(people, asked, manifest, policy)
-        if cases is None:
+        told = self._enough(people, asked, manifest, policy)
+        if told is None:
             raise Refusal(FailureCode.TOO_FEW_CASES, f"{people} people of {_required(policy, manifest)}")
-        return cases
+        return told
 
     def _enough(
         self, people: int, asked: _Numbers, manifest: AppManifest, policy: SitePolicy
