@@ -5,26 +5,27 @@ from typing import Any
 import pytest
 from client_world import ClientWorld
 
-from unica_sdk.client.catalogue import SHOWN, Datasets
+from unica_sdk.client.catalogue import AT_ONCE, SHOWN, Datasets
 from unica_sdk.errors import InvalidRequest, NotFound, UnknownTerm
 
 
 def test_nothing_is_asked_until_it_is_looked_at_and_then_page_by_page(hub: ClientWorld) -> None:
-    hub.filled(120)
+    number = SHOWN + AT_ONCE + 5
+    hub.filled(number)
     found = hub.network.catalogue.search("phantom", modality="MG")
     assert hub.transport.paths == []
-    assert len(found) == 120
-    assert (found[0].id, found[49].id) == ("gr/d000", "gr/d049")
+    assert len(found) == number
+    assert (found[0].id, found[SHOWN - 1].id) == ("gr/d000", f"gr/d{SHOWN - 1:03}")
     assert hub.transport.paths == ["/v1/search"]
-    assert found[50].id == "gr/d050"
+    assert found[SHOWN].id == f"gr/d{SHOWN:03}"
     assert len(hub.transport.paths) == 2
-    assert [item.id for item in found] == [f"gr/d{n:03}" for n in range(120)]
+    assert [item.id for item in found] == [f"gr/d{n:03}" for n in range(number)]
     assert len(hub.transport.paths) == 3
-    assert found[-1].id == "gr/d119"
-    assert [item.id for item in found[118:]] == ["gr/d118", "gr/d119"]
+    assert found[-1].id == f"gr/d{number - 1:03}"
+    assert [item.id for item in found[number - 2 :]] == [f"gr/d{n:03}" for n in (number - 2, number - 1)]
     assert len(hub.transport.paths) == 3, "what came is kept"
     with pytest.raises(IndexError):
-        found[120]
+        found[number]
 
 
 def test_a_dataset_is_found_by_its_id_without_the_pages_before_it(hub: ClientWorld) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unica_sdk.errors import InvalidRequest, UnknownTerm
 from unica_sdk.gateway.search import CatalogueSearch
-from unica_sdk.gateway.search_index import SearchIndex
+from unica_sdk.gateway.search_index import SearchIndex, every
 from unica_sdk.schemas.exchange import Hello
 from unica_sdk.schemas.search import SEARCH_FACETS, DatasetSearch, SearchPage
 
@@ -20,7 +20,8 @@ def document(identity: str, title: str = "", **values: Any) -> dict[str, Any]:
 
 
 def found(index: SearchIndex, text: str, **chosen: tuple[str, ...]) -> list[str]:
-    places, _ = index.places(index.scores(text), index.filtered(chosen))  # type: ignore[arg-type]
+    scores = index.scores(text)
+    places, _ = index.places(scores, every(scores > 0, index.having(chosen).values()))  # type: ignore[arg-type]
     return [index.ids[place] for place in places.tolist()]
 
 
@@ -109,12 +110,11 @@ def test_facets_count_what_the_other_facets_leave(
             set(values) & set(one[FACET_FIELDS[facet]]) for facet, values in chosen.items() if facet != but
         )
 
-    index = SearchIndex(drawn)
-    scores = index.scores(text)
+    index = SearchIndex(sorted(drawn, key=lambda one: one["id"]))
     assert set(found(index, text, **chosen)) == {one["id"] for one in drawn if fits(one)}
+    facets = index.facets(index.scores(text) > 0, index.having(chosen), chosen, most=9)
     for facet, name in FACET_FIELDS.items():
-        mask = (scores > 0) & index.filtered(chosen, but=facet)  # type: ignore[arg-type]
-        counted = dict(index.facet(facet, mask, chosen=chosen.get(facet, ()), most=9))  # type: ignore[arg-type]
+        counted = dict(facets[facet])  # type: ignore[index]
         expected = {
             value: sum(fits(one, but=facet) and value in one[name] for one in drawn)
             for value in {v for one in drawn for v in one[name]} | set(chosen.get(facet, ()))

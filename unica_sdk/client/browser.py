@@ -104,6 +104,7 @@ class CatalogueBrowser(Form):
         ticked = chosen["synthetic"]
         search = DatasetSearch(
             **{**values, "tier": tuple(map(int, chosen["tier"]))},
+            limit=AT_ONCE,
             text=self.text.value[:200],
             synthetic=ticked == (YES,) if len(ticked) == 1 else None,
         )

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from unica_sdk.client.browser import CatalogueBrowser
 
 SHOWN = 20
-"""How many datasets a table shows."""
+"""How many datasets a table shows, and the first page has."""
+
+AT_ONCE = 200
+"""How many the pages after it have: whoever goes on wants them all."""
 
 SHOWN_VALUES = 6
 """How many values of a facet a table shows."""
@@ -145,7 +148,7 @@ class Datasets(Shown, Sequence[Dataset]):
         """Ask for pages until this place is there, and return whether it is."""
         self._begun()
         while len(self._items) <= place and self._next is not None:
-            page = self._page(cursor=self._next)
+            page = self._page(cursor=self._next, limit=AT_ONCE)
             self._items.extend(page.items)
             self._next = page.next
         return place < len(self._items)
@@ -265,6 +268,7 @@ class Catalogue(LinkedCatalogue):
         }
         with invalid_request():
             search = DatasetSearch(
+                limit=SHOWN,
                 text=text or "",
                 synthetic=synthetic,
                 **{name: _several(value) for name, value in given.items()},

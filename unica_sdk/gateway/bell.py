@@ -83,6 +83,10 @@ class Bell:
 
 def _wake(waiter: _Waiter) -> None:
     loop, future = waiter
+    if asyncio._get_running_loop() is loop:
+        # Within the loop no byte need be sent to wake it.
+        _finish(future)
+        return
     # A loop that closed meanwhile has nobody left to wake.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(_finish, future)

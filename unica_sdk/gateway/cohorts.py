@@ -238,7 +238,7 @@ class CohortDesk:
                 yield some
 
     def _sites_of(self, query: CohortQuery) -> tuple[str, ...]:
-        known = tuple(self._store.sites())
+        known = self._store.site_names()
         check_sites_known(query.sites, known, where="query.sites")
         return query.sites or known
 

@@ -127,10 +127,23 @@ def hub_client(api_url: str) -> tuple[httpx.AsyncClient, str]:
 
 
 class SiteIdentity:
-    """Tells which site signed a JWT, by the key it was enrolled with."""
+    """Tells which site signed a JWT, by the key it was enrolled with.
 
-    def __init__(self, enrolment: Callable[[str], NodeEnrolment]) -> None:
+    A token that was verified is believed for five seconds: a site that answers sends it again at once. A key
+    that is replaced is refused within that time.
+    """
+
+    def __init__(
+        self, enrolment: Callable[[str], NodeEnrolment], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._enrolment = enrolment
+        self._clock = clock
+        self._cache: dict[str, tuple[float, str]] = {}
+
+    def known(self, token: str) -> str | None:
+        """Return the site whose token this is, if it was verified just now; None if it must be verified."""
+        until, site = self._cache.get(_hashed(token), (0.0, ""))
+        return site if self._clock() < until else None
 
     def site(self, token: str) -> str:
         """Return the site that signed this token for this gateway, just now.
@@ -156,6 +169,11 @@ class SiteIdentity:
             ) from err
         if int(claims["exp"]) - int(claims["iat"]) > LONGEST_JWT:
             raise NotSignedIn("The site's token is valid for too long.")
+        if len(self._cache) >= _CACHE_SIZE:
+            self._cache.clear()
+        # Never beyond the token's own end, by this machine's clock and with the same patience as above.
+        left = int(claims["exp"]) + CLOCK_SKEW - time.time()
+        self._cache[_hashed(token)] = (self._clock() + min(CACHE_SECONDS, left), enrolment.site)
         return enrolment.site
 
 

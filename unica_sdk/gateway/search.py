@@ -14,10 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from unica_sdk.errors import InvalidRequest
 from unica_sdk.gateway.cohorts import check_sites_known
-from unica_sdk.gateway.search_index import Mask, SearchIndex
+from unica_sdk.gateway.search_index import Mask, SearchIndex, every
 from unica_sdk.gateway.store import Store
 from unica_sdk.schemas.catalogue import DatasetRecord
-from unica_sdk.schemas.search import SEARCH_FACETS, DatasetSearch, FacetValue, SearchFacet, SearchPage
+from unica_sdk.schemas.search import DatasetSearch, FacetValue, SearchFacet, SearchPage
 
 MOST_VALUES = 100
 """The most values of a facet that a page shows, besides those that were chosen."""
@@ -51,7 +51,8 @@ class CatalogueSearch:
         check_sites_known(search.site, index.sites, where="site")
         chosen = search.chosen()
         scores = index.search.scores(search.text)
-        mask = index.search.filtered(chosen)
+        having = index.search.having(chosen)
+        mask = every(scores > 0, having.values())
         if search.id is not None:
             mask &= index.search.named(search.id)
         places, total = index.search.places(scores, mask, after=after)
@@ -60,7 +61,7 @@ class CatalogueSearch:
         return SearchPage(
             total=total,
             items=tuple(index.record(place) for place in shown),
-            facets=_facets(index.search, chosen, scores > 0) if after is None else {},
+            facets={} if after else _facets(index.search, scores > 0, having, chosen),
             next=_cursor(int(scores[shown[-1]]), index.search.ids[shown[-1]]) if more else None,
         )
 
@@ -74,7 +75,8 @@ class CatalogueSearch:
         search.require_known()
         index = self._current()
         check_sites_known(search.site, index.sites, where="site")
-        found = (index.search.scores(search.text) > 0) & index.search.filtered(search.chosen())
+        having = index.search.having(search.chosen())
+        found = every(index.search.scores(search.text) > 0, having.values())
         return tuple(index.record(place) for place in np.flatnonzero(found).tolist())
 
     def refresh(self) -> None:
@@ -96,39 +98,40 @@ class _Index:
     revision: str
     sites: tuple[str, ...]
     search: SearchIndex
-    documents: dict[str, str]
+    documents: tuple[str, ...]
     records: dict[int, DatasetRecord] = field(default_factory=dict)
 
     def record(self, place: int) -> DatasetRecord:
         known = self.records.get(place)
         if known is None:
-            known = DatasetRecord.model_validate_json(self.documents[self.search.ids[place]])
+            known = DatasetRecord.model_validate_json(self.documents[place])
             self.records[place] = known
         return known
 
 
 def _made(store: Store, revision: str) -> _Index:
-    sites = store.sites()
-    documents = [(text, _DOCUMENT.validate_json(text)) for text in store.record_documents()]
-    countries = {site: row.enrolment.country for site, row in sites.items()}
+    countries = {site: row.enrolment.country for site, row in store.sites().items()}
+    # By Python's order of words, which is the index's; a database may have another.
+    documents = dict(sorted(store.record_documents()))
     return _Index(
         revision=revision,
-        sites=tuple(sites),
-        search=SearchIndex((document for _, document in documents), countries=countries),
-        documents={document["id"]: text for text, document in documents},
+        sites=tuple(countries),
+        search=SearchIndex(map(_DOCUMENT.validate_json, documents.values()), countries=countries),
+        documents=tuple(documents.values()),
     )
 
 
 def _facets(
-    index: SearchIndex, chosen: dict[SearchFacet, tuple[str, ...]], found: Mask
+    index: SearchIndex,
+    found: Mask,
+    having: dict[SearchFacet, Mask],
+    chosen: dict[SearchFacet, tuple[str, ...]],
 ) -> dict[SearchFacet, tuple[FacetValue, ...]]:
-    """Count each facet over what the other facets leave, so that a second value of one can be chosen."""
-    facets = {}
-    for facet in SEARCH_FACETS:
-        mask = found & index.filtered(chosen, but=facet)
-        values = index.facet(facet, mask, chosen=chosen.get(facet, ()), most=MOST_VALUES)
-        facets[facet] = tuple(FacetValue(value=value, datasets=number) for value, number in values)
-    return facets
+    counted = index.facets(found, having, chosen, most=MOST_VALUES)
+    return {
+        facet: tuple(FacetValue(value=value, datasets=number) for value, number in values)
+        for facet, values in counted.items()
+    }
 
 
 def _cursor(score: int, identity: str) -> str:

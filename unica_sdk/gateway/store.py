@@ -81,6 +81,11 @@ class Store:
             rows = connection.execute(_SITES.order_by(tables.site.c.name)).all()
         return {row.name: _site_row(row) for row in rows}
 
+    def site_names(self) -> tuple[str, ...]:
+        """Return the name of every enrolled site, in order."""
+        with self._database.read() as connection:
+            return tuple(connection.scalars(select(tables.site.c.name).order_by(tables.site.c.name)).all())
+
     def site(self, name: str) -> SiteRow:
         """Return one site.
 
@@ -113,11 +118,12 @@ class Store:
             table = tables.meta
             return connection.scalar(select(table.c.value).where(table.c.key == _CHANGE)) or ""
 
-    def record_documents(self) -> list[str]:
-        """Return the current record of every dataset as the JSON that is stored."""
+    def record_documents(self) -> list[tuple[str, str]]:
+        """Return the id and the current record of every dataset, as the JSON that is stored."""
         with self._database.read() as connection:
             table = tables.dataset
-            return list(connection.scalars(select(table.c.document).where(table.c.current)).all())
+            rows = connection.execute(select(table.c.id, table.c.document).where(table.c.current)).all()
+        return [(identity, document) for identity, document in rows]
 
     def records(self) -> tuple[DatasetRecord, ...]:
         """Return the current record of every dataset."""

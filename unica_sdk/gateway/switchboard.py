@@ -136,7 +136,8 @@ class Switchboard:
             taken = self._hand_out(site)
             return bool(taken)
 
-        await self._bell.until(f"site:{site}", ready, seconds=wait)
+        # Whatever opens a question rings; only what was lost on the way must be looked for without.
+        await self._bell.until(f"site:{site}", ready, seconds=wait, every=self._resend)
         return taken
 
     def _hand_out(self, site: str) -> tuple[Question, ...]:

@@ -103,6 +103,7 @@ class AdmittedIndex(Index):
     def datasets(self) -> list[DatasetInfo]:
         """Return the datasets of this version, those of which nobody is admitted included."""
         if self._datasets is None:
+            # Each count asks; the view does not change, and looking through all instances costs more than it.
             found = self.rows(
                 f"SELECT name, title, description, synthetic, clinical FROM {self._base}.dataset"  # noqa: S608
                 f" WHERE name IN (SELECT dataset FROM {self._base}.instance) ORDER BY name"

@@ -27,6 +27,9 @@ from unica_sdk.schemas.exchange import Answer, Hello, Question, Welcome
 
 AUDIENCE = "unica-gateway"
 TOKEN_SECONDS = 60
+REUSE_SECONDS = 20.0
+"""How long a token is used again: an answer and the next poll need not be signed each."""
+
 HELLO_SECONDS = 10.0
 WAIT_SECONDS = 20
 """How long the gateway may hold a request for questions open."""
@@ -65,6 +68,7 @@ class Agent:
         self._client = client
         self._hello_seconds = hello_seconds
         self._wait_seconds = wait_seconds
+        self._token: tuple[float, str] = (float("-inf"), "")
 
     def run(self, stop: threading.Event) -> None:
         """Stay connected until `stop` is set; returns soon after, however long a request is held open."""
@@ -173,9 +177,13 @@ class Agent:
         return response
 
     def _headers(self) -> dict[str, str]:
-        now = int(time.time())
-        claims = {"sub": self.home.site, "aud": AUDIENCE, "iat": now, "exp": now + TOKEN_SECONDS}
-        return {"Authorization": f"Bearer {jwt.encode(claims, self.home.signing_key(), algorithm='EdDSA')}"}
+        made, token = self._token
+        if not 0 <= time.monotonic() - made < REUSE_SECONDS:
+            now = int(time.time())
+            claims = {"sub": self.home.site, "aud": AUDIENCE, "iat": now, "exp": now + TOKEN_SECONDS}
+            token = jwt.encode(claims, self.home.signing_key(), algorithm="EdDSA")
+            self._token = (time.monotonic(), token)
+        return {"Authorization": f"Bearer {token}"}
 
     def _note_refusals(self, refused: tuple[RecordProblem, ...]) -> None:
         """Tell audit and log once what the hub does not take; it keeps the last good record of each."""

@@ -56,14 +56,14 @@ def caller(request: Request, kind: type[T]) -> T:
     return found
 
 
-def holding(scope: str) -> Callable[[Request], Person]:
+def holding(scope: str) -> Callable[[Request], Awaitable[Person]]:
     """Return a dependency that finds the person who calls, if they have this power.
 
     Raises:
         AccessDenied: they do not.
     """
 
-    def check(request: Request) -> Person:
+    async def check(request: Request) -> Person:
         person = caller(request, Person)
         if scope not in person.scopes:
             raise AccessDenied(
