@@ -244,8 +244,8 @@ def node_ingest(
     folder: Annotated[Path, typer.Argument(help="Where the DICOM files are.")],
     home: Home,
     dataset: Annotated[str, typer.Option(help="Short and lower-case; with the site it is the dataset's id.")],
-    title: Annotated[str, typer.Option(help="What people read in the catalogue.")] = "",
-    description: Annotated[str, typer.Option()] = "",
+    title: Annotated[str | None, typer.Option(help="What people read in the catalogue.")] = None,
+    description: Annotated[str | None, typer.Option()] = None,
     clinical: Annotated[
         Path | None, typer.Option(help="CSV, Parquet, FHIR bundle, or a folder of them.")
     ] = None,
@@ -255,7 +255,12 @@ def node_ingest(
     about: Annotated[
         Path | None, typer.Option(help="What people say of the dataset, TOML: `unica node about`.")
     ] = None,
-    synthetic: Annotated[bool, typer.Option(help="Say so in the catalogue.")] = False,
+    no_clinical: Annotated[
+        bool, typer.Option("--no-clinical", help="Without the clinical table of last time.")
+    ] = False,
+    synthetic: Annotated[
+        bool | None, typer.Option("--synthetic/--real", help="Whether the images are of nobody.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on this machine; as many as are worth it.")
     ] = None,
@@ -264,6 +269,9 @@ def node_ingest(
     ] = None,
     reread: Annotated[
         bool, typer.Option("--reread", help="Read files again that seem unchanged: finds flipped bits.")
+    ] = False,
+    emptied: Annotated[
+        bool, typer.Option("--emptied", help="The folder is empty now, and is meant to be.")
     ] = False,
     prepare: Annotated[
         list[str] | None,
@@ -274,14 +282,16 @@ def node_ingest(
     """Check, de-identify and index a folder of DICOM files, and publish the version that results.
 
     The folder is only ever read. Run it again at any time: it reads what changed, and goes on where it was
-    stopped. What it leaves out is in the quarantine list, with the reason; the quality report is a page.
+    stopped; title, clinical table and the like are those of last time unless you say others. What it leaves
+    out is in the quarantine list, with the reason; the quality report is a page.
     """
     from unica_sdk.environment.ingesting import ingest_folder
 
     ingest_folder(
-        home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title or dataset,
+        home.expanduser().resolve(), folder.expanduser().resolve(), dataset=dataset, title=title,
         description=description, clinical=clinical, mapping=mapping, synthetic=synthetic, workers=workers,
         scheduler=scheduler, reread=reread, prepare=tuple(prepare or ()), as_json=as_json, about=about,
+        no_clinical=no_clinical, emptied=emptied,
     )  # fmt: skip
 
 

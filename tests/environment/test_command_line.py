@@ -6,6 +6,7 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pydicom.data
 import pytest
@@ -17,6 +18,7 @@ from unica_sdk.environment.layout import Layout
 from unica_sdk.errors import AuditBroken, ConfigurationError, DataError, SignatureInvalid
 from unica_sdk.gateway import keys
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.index import Index
 
 
 def run(*arguments: object) -> str:
@@ -79,6 +81,33 @@ def test_ingest_lists_every_file_it_left_out(tmp_path: Path) -> None:
     assert left_out == {"truncated.dcm": "truncated", "notes.txt": "not_dicom"}
     shown = run("node", "ingest", folder, "--home", home, "--dataset", "ct")
     assert "2 in quarantine" in shown
+
+
+def test_a_folder_is_ingested_again_as_last_time_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    home, folder, table = tmp_path / "gr", tmp_path / "dicom", tmp_path / "people.csv"
+    folder.mkdir()
+    shutil.copy(Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm", folder)
+    table.write_text("patient_id,outcome,diagnosis\n1CT1,negative,none\n")
+    run("node", "init", home, "--site", "gr", "--name", "Aegean", "--country", "GR")
+    again = ("node", "ingest", folder, "--home", home, "--dataset", "ct", "--json")
+    run(*again, "--title", "Chests", "--clinical", table, "--synthetic")
+
+    def there() -> tuple[Any, ...]:
+        with Index.open(home / "index") as index:
+            (info,) = index.datasets()
+            return info.title, info.synthetic, index.rows("SELECT outcome FROM clinical")
+
+    assert there() == ("Chests", True, [("negative",)])
+    run(*again)
+    assert there() == ("Chests", True, [("negative",)])
+    run(*again, "--title", "Lungs", "--no-clinical")
+    assert there() == ("Lungs", True, [])
+    before = (home / "index" / "CURRENT").read_text()
+    (folder / "CT_small.dcm").unlink()
+    refused = CliRunner().invoke(app, [*map(str, again)])
+    assert refused.exit_code != 0
+    assert (home / "index" / "CURRENT").read_text() == before
+    assert json.loads(run(*again, "--emptied"))["indexed"] == 0
 
 
 def test_a_permit_is_signed_shown_and_entered(layout: Layout, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from unica_sdk.node import about as abouts
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.ingest import IngestReport, Skipped, ingest
 from unica_sdk.node.publishing import RecordKeeper
+from unica_sdk.node.sources import last_source
 from unica_sdk.records.validation import required
 
 EXAMPLES = 3
@@ -34,12 +35,14 @@ def ingest_folder(
     folder: Path,
     *,
     dataset: str,
-    title: str,
-    description: str,
+    title: str | None,
+    description: str | None,
     clinical: Path | None,
     mapping: Path | None = None,
-    synthetic: bool,
+    synthetic: bool | None,
     as_json: bool,
+    no_clinical: bool = False,
+    emptied: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
     reread: bool = False,
@@ -48,7 +51,8 @@ def ingest_folder(
 ) -> IngestReport:
     """Ingest a folder at a node and say on the terminal what came of it.
 
-    `prepare` names training resolutions in place of the node's own; the word `none` is none.
+    `prepare` names training resolutions in place of the node's own; the word `none` is none. What is not
+    said (None) is as it was when the folder was last ingested into this dataset.
 
     Raises:
         UnicaError: there is no such node or folder, its clinical table or description cannot be read, the
@@ -57,21 +61,25 @@ def ingest_folder(
     node = NodeHome.open(home)
     if about is not None:
         abouts.keep(node, dataset, about)
+    last = last_source(node.folder, dataset, folder)
+    if last is not None and clinical is None and not no_clinical and last.clinical:
+        clinical, mapping = Path(last.clinical), mapping or (Path(last.mapping) if last.mapping else None)
     with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Reading", total=None)
         report = ingest(
             node,
             folder,
             dataset=dataset,
-            title=title,
-            description=description,
-            synthetic=synthetic,
+            title=title if title is not None else last.title if last else dataset,
+            description=description if description is not None else last.description if last else "",
+            synthetic=synthetic if synthetic is not None else last.synthetic if last else False,
             clinical=clinical,
             mapping=mapping,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             workers=workers,
             scheduler=scheduler,
             reread=reread,
+            emptied=emptied,
             prepare=[word for word in prepare if word != NONE] if prepare else None,
         )
     console = Console()

@@ -86,6 +86,7 @@ def ingest(
     workers: int | None = None,
     scheduler: str | None = None,
     reread: bool = False,
+    emptied: bool = False,
     prepare: Sequence[str] | None = None,
 ) -> IngestReport:
     """Take a folder in as (part of) a dataset and publish the version that results.
@@ -106,13 +107,15 @@ def ingest(
         workers: processes on this machine; by default as many as the work is worth.
         scheduler: the address of a dask scheduler that scans instead, such as `tcp://10.0.0.5:8786`.
         reread: read every file again, as after a disk failed: only its content tells that a bit flipped.
+        emptied: take a folder for empty in which the last ingest found files; else that is an error, since
+            more folders are not mounted than are emptied.
         prepare: training resolutions at which compressed images go into the cache, as in node.toml, which
             says so by default; empty for none.
 
     Raises:
         InvalidRequest: the dataset's name or a resolution is not one, or there are no workers.
-        ConfigurationError: the folder cannot be listed, a cluster's worker does not see it, or node.toml
-            cannot be read.
+        ConfigurationError: the folder cannot be listed or is empty and was not, a cluster's worker does not
+            see it, or node.toml cannot be read.
         DataError: the clinical table or the consent registry cannot be read, or the node's disk is full; the
             version before stays. Or the version is published, and what is to go from the cache cannot be
             removed. A full disk of the cache alone is no error: `IngestReport.cache` says so.
@@ -135,6 +138,7 @@ def ingest(
             workers=workers,
             scheduler=scheduler,
             reread=reread,
+            emptied=emptied,
         )
         remember(home.folder, _source(info, folder, clinical, mapping))
         return report
@@ -185,6 +189,7 @@ class _Run:
         workers: int | None,
         scheduler: str | None,
         reread: bool,
+        emptied: bool,
     ) -> IngestReport:
         # The home may lie within the folder: what the node wrote itself is no source.
         paths = files_of(self.folder, leave_out=leave_out | {self.home.folder.resolve()})
@@ -194,6 +199,12 @@ class _Run:
         filling = self._filling()
         where = self.home.folder / "ledger.sqlite"
         with Ledger.open(where, dataset=self.info.name, folder=str(self.folder)) as ledger:
+            if not paths and not emptied and ledger.knows_files():
+                raise ConfigurationError(
+                    "The folder is empty, and was not at the last ingest.",
+                    where=str(self.folder),
+                    hint="Is its disk mounted? Where it is meant to be empty, say so: --emptied.",
+                )
             if ledger.begin():
                 self._remove_unreferenced(ledger, self.store.names())
             basis = _basis(self.key)

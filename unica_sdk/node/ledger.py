@@ -111,6 +111,11 @@ class Ledger:
         with self._transaction():
             self._connection.execute("DELETE FROM run")
 
+    def knows_files(self) -> bool:
+        """Whether an ingest of this folder has found a file before."""
+        ((known,),) = self.query("SELECT EXISTS (SELECT 1 FROM here)")
+        return bool(known)
+
     def compare(self, files: Iterable[Listed], *, basis: str) -> list[Listed]:
         """Take what is in the folder now, forget what is not, and return what has to be read.
 

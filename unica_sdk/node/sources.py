@@ -45,6 +45,16 @@ def sources_of(home: Path) -> tuple[Source, ...]:
         raise ConfigurationError("The list of sources cannot be read.", where=str(home / FILE)) from err
 
 
+def last_source(home: Path, dataset: str, folder: Path) -> Source | None:
+    """Return how a folder was last ingested into a dataset; None where it never was.
+
+    Raises:
+        ConfigurationError: the list cannot be read.
+    """
+    there = (dataset, str(folder))
+    return next((known for known in sources_of(home) if (known.dataset, known.folder) == there), None)
+
+
 def remember(home: Path, source: Source) -> None:
     """Keep a source in place of what was known of its dataset and folder; the caller holds the ingest's lock.
 
