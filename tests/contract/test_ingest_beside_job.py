@@ -16,7 +16,7 @@ from unica_sdk.node.home import NodeHome
 from unica_sdk.pilots.phantom import write_collection
 from unica_sdk.schemas.job import JobState
 
-ROUNDS = 12
+ROUNDS = 4
 
 
 @pytest.fixture
