@@ -184,6 +184,10 @@ def test_unknown_terms_of_the_table_are_listed_and_left_empty(tmp_path: Path) ->
         (b"patient_id,outcome\n1,negative\n", "diagnosis"),
         (b"", "patient_id"),
         (b"patient_id,outcome,diagnosis\n,negative,none\n", "Row 2"),
+        (
+            b"patient_id,outcome,diagnosis\n1,negative,none\nDoe, Jane,negative,none\n",
+            "Row 3 has more values",
+        ),
         (b"\xff\xfe\x00", "CSV"),
         (b'patient_id,outcome,diagnosis\n"1,negative', "CSV"),
     ],
@@ -200,6 +204,13 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     )
     rows, _ = read_clinical(tmp_path / "c.csv")
     assert [(row.patient, row.outcome) for row in rows] == [("Ä1", "negative")]
+
+
+def test_cells_that_say_nothing_are_no_rows_and_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"patient_id,outcome,diagnosis\n1,negative,none,, \n,,\n, ,,,\n")
+    rows, unmapped = read_clinical(tmp_path / "table.csv")
+    assert [(row.patient, row.outcome, row.diagnosis) for row in rows] == [("1", "negative", "none")]
+    assert not unmapped
 
 
 def test_wrong_names_and_folders_do_nothing(empty_node: NodeHome, tmp_path: Path) -> None:
