@@ -221,6 +221,16 @@ def test_wrong_names_and_folders_do_nothing(empty_node: NodeHome, tmp_path: Path
     assert list(empty_node.index_folder.iterdir()) == []
 
 
+def test_the_nodes_own_copies_are_no_source(empty_node: NodeHome, tmp_path: Path) -> None:
+    """They would come in again, as images of other people."""
+    images, _ = write_collection(tmp_path, patients=2)
+    _ingest(empty_node, images)
+    (tmp_path / "link").symlink_to(empty_node.folder / "store")
+    for folder in (empty_node.folder, empty_node.folder / "store", tmp_path / "link"):
+        with pytest.raises(ConfigurationError, match="the node's own"):
+            _ingest(empty_node, folder)
+
+
 def test_a_name_that_is_not_utf8_is_skipped_and_listed(empty_node: NodeHome, tmp_path: Path) -> None:
     images, _ = write_collection(tmp_path, patients=1)
     strange = Path(str(images / "0000") + "\udcff.dcm")
