@@ -369,6 +369,45 @@ def _observation(system: str, code: str, **value: Any) -> dict[str, Any]:
     return {"resourceType": "Observation", "status": "final", "code": _concept(system, code), **value}
 
 
+def _two_women(reference: dict[str, Any], addresses: tuple[str, str]) -> dict[str, Any]:
+    people = [
+        {
+            "resource": {"resourceType": "Patient", "id": "1", "identifier": [{"value": name}]},
+            "fullUrl": address,
+        }
+        for name, address in zip(("A", "B"), addresses, strict=True)
+    ]
+    people[1]["resource"]["id"] = "1" if addresses[1].endswith("/1") else "2"
+    found = {"resourceType": "Condition", "code": _concept(SCT, "254837009"), "subject": reference}
+    return {"resourceType": "Bundle", "type": "collection", "entry": [*people, {"resource": found}]}
+
+
+@pytest.mark.parametrize(
+    ("reference", "addresses", "whose"),
+    [
+        ({}, ("", ""), ""),
+        ({"reference": ""}, ("", ""), ""),
+        ({"reference": "Patient/"}, ("", ""), ""),
+        ({"identifier": {"value": "A"}}, ("", ""), "A"),
+        ({"reference": "Patient/2"}, ("", ""), "B"),
+        ({"reference": "https://x.example/Patient/2"}, ("", "urn:uuid:2"), "B"),
+        ({"reference": "https://a.x/Patient/1"}, ("https://a.x/Patient/1", "https://b.x/Patient/1"), "A"),
+        ({"reference": "Patient/1"}, ("https://a.x/Patient/1", "https://b.x/Patient/1"), ""),
+        ({"reference": "https://c.x/Patient/1"}, ("https://a.x/Patient/1", "urn:uuid:2"), ""),
+    ],
+)  # fmt: skip
+def test_a_diagnosis_is_of_whom_its_reference_names_or_of_nobody(
+    tmp_path: Path, reference: dict[str, Any], addresses: tuple[str, str], whose: str
+) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_text(json.dumps(_two_women(reference, addresses)))
+    table = read_clinical(path)
+    assert {row.patient: row.diagnosis for row in table.rows} == {
+        name: "breast_cancer" if name == whose else None for name in "AB"
+    }
+    assert [word.field for word in table.unmapped] == ([] if whose else ["Condition"])
+
+
 RESOURCES = (
     {"resourceType": "Condition", "code": _concept(SCT, "254837009"),
      "bodySite": [_concept("http://terminology.hl7.org/CodeSystem/icd-o-3", "C50.4")]},

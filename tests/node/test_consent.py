@@ -157,6 +157,35 @@ def test_somebody_in_two_datasets_counts_by_what_is_left(home: NodeHome, registr
         )
 
 
+@pytest.mark.parametrize("shut", ["withdrawn", "not asked"])
+def test_what_a_table_says_of_people_without_images_there_is_theirs_to_withhold(
+    home: NodeHome, registry: ConsentRegistry, shut: str
+) -> None:
+    people = [registry.pseudonym(f"P{n}") for n in range(20)]
+    facts = [
+        ClinicalFact(patient=n, outcome=None, diagnosis="breast_cancer", sex=None, age=None) for n in people
+    ]
+    info = DatasetInfo(name="registry", title="t", description="d", synthetic=True)
+    publish(home.index_folder, info=info, source="/b", instances=[], clinical=facts)
+    assert _count(home, diagnosis=["breast_cancer"]) == 20
+    if shut == "withdrawn":
+        registry.withdraw([f"P{n}" for n in range(5)], dataset="registry")
+    else:
+        registry.declare("registry", Mode.OPT_IN)
+        registry.add([f"P{n}" for n in range(5, 20)], dataset="registry")
+    with open_admitted(home) as index:
+        told = {
+            patient for (patient,) in index.rows("SELECT patient FROM clinical WHERE diagnosis IS NOT NULL")
+        }
+        assert told == set(people[5:])
+        assert index.withheld(people, ["registry"]) == 5
+        assert _profiles(index, "SELECT * FROM profile") == _profiles(
+            index, PROFILES.format(people="patient")
+        )
+    assert _count(home, diagnosis=["breast_cancer"]) == 15
+    assert _count(home) == 30
+
+
 def test_a_withdrawal_acts_on_the_next_answer_with_a_version_of_its_own(
     home: NodeHome, registry: ConsentRegistry
 ) -> None:

@@ -168,6 +168,47 @@ def test_a_sequence_in_disguise_keeps_nothing(tag: int, vr: str) -> None:
     assert not any("CANARY" in str(element.value) for _, element in everything(done))
 
 
+@pytest.mark.parametrize(
+    ("tag", "vr"),
+    [
+        (0x00080070, "PN"),  # Manufacturer
+        (0x00080070, "UN"),
+        (0x00181114, "PN"),  # Estimated Radiographic Magnification Factor
+        (0x00181114, "UT"),
+        (0x00280120, "UN"),  # Pixel Padding Value
+        (0x00281201, "UN"),  # Red Palette Color Lookup Table Data
+        (0x00080016, "UI"),  # SOP Class UID
+        (0x0008001A, "UI"),
+    ],
+)
+def test_a_value_of_another_kind_than_its_attribute_goes(tag: int, vr: str) -> None:
+    dataset = read(as_file(header()))
+    value = b"CANARY^ELENI"
+    dataset._dict[BaseTag(tag)] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
+    assert tag not in ENGINE.deidentify(dataset)
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00280010, "UL", b"\x10\0\0\0"),  # Rows
+        (0x00280010, "UN", b"\x10\0"),
+        (0x00180050, "LO", b"1.25"),  # Slice Thickness
+        (0x00180050, "UN", b" -1.5E+2\\3 "),
+        (0x00080070, "SH", b"Phantom Works "),
+        (0x00185101, "LO", b"CC"),  # View Position
+        (0x00281201, "OB", b"\0\1\2\3"),
+        (0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.1.2\0"),
+        (0x0008001A, "UI", b"1.2.3\\1.2.4\0"),
+    ],
+)
+def test_a_value_that_fits_its_attribute_stays_under_the_vr_it_has(tag: int, vr: str, value: bytes) -> None:
+    dataset = read(as_file(header()))
+    dataset._dict[BaseTag(tag)] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
+    kept = ENGINE.deidentify(dataset)._dict[BaseTag(tag)]
+    assert (kept.VR, kept.value) == (vr, value)
+
+
 def test_bytes_behind_the_end_of_a_sequence_do_not_ride_along() -> None:
     item, end = b"\xfe\xff\x00\xe0" + bytes(4), b"\xfe\xff\xdd\xe0" + bytes(4)
     dataset = read(as_file(header()))

@@ -2,6 +2,7 @@
 
 import struct
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from codestreams import (
     CANARY,
+    PIXELS,
     box,
     compressed,
     decoded,
@@ -26,13 +28,23 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.pixels import get_decoder
 from pydicom.sequence import Sequence
-from pydicom.uid import MPEG2MPML, UID, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    MPEG2MPML,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from unica_sdk.errors import DataError
 from unica_sdk.node.copies import Copied, CopyPool
 from unica_sdk.node.deidentify import Engine, jpeg
 from unica_sdk.node.deidentify.codestream import Codestream, Steps
 from unica_sdk.node.deidentify.frames import WALKED, blank_frames, clean_frames
+from unica_sdk.node.header import Header, HeaderScanner
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index import Index
 from unica_sdk.node.ingest import IngestReport, ingest
@@ -408,6 +420,66 @@ def test_another_profile_makes_every_copy_anew_beside_the_old_one(
     assert report.read == len(before)
     assert before.keys().isdisjoint(_rows(empty_node).values())
     assert {path: Path(path).stat().st_ino for path in before} == before
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_uncompressed_pixels_end_where_the_image_does(syntax: UID) -> None:
+    dataset = image(JPEGLSLossless)
+    dataset.decompress(generate_instance_uid=False)
+    stored = dataset.PixelData
+    dataset.PixelData = stored + CANARY
+    dataset.add_new(0x7FE00008, "OF", CANARY + b"  ")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID, dataset.SOPInstanceUID = MAMMOGRAPHY, f"{ROOT}.3.1"
+    out = BytesIO()
+    pydicom.dcmwrite(out, dataset, enforce_file_format=True)
+    out.seek(0)
+    found = pydicom.dcmread(out)
+    assert blank_frames(found) == 2
+    assert found.PixelData == stored + bytes(len(CANARY))
+    assert "FloatPixelData" not in found
+    assert blank_frames(found) == 0
+
+
+def test_float_pixels_end_where_the_image_does() -> None:
+    dataset = image(JPEGLSLossless)
+    del dataset.PixelData
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.Rows, dataset.Columns, dataset.BitsAllocated = 2, 3, 32
+    dataset.add_new(0x7FE00008, "OF", bytes(24) + CANARY + b"  ")
+    assert blank_frames(dataset) == 1
+    assert dataset.FloatPixelData == bytes(24 + len(CANARY) + 2)
+
+
+def test_what_the_header_of_rle_leaves_unused_goes() -> None:
+    dataset = image(RLELossless)
+    (frame,) = frames_of(dataset)
+    words = (CANARY * 2)[:52]
+    changed = with_frames(dataset, [frame[:12] + words + frame[64:]])
+    assert words in changed.PixelData
+    assert blank_frames(changed) == 1
+    assert frames_of(changed) == [frame]
+    assert np.array_equal(decoded(changed), PIXELS)
+
+
+def test_a_fragment_of_rle_without_a_header_is_refused() -> None:
+    dataset = image(RLELossless)
+    for fragment in (CANARY, CANARY * 3, bytes(64)):
+        with pytest.raises(DataError, match="searched for text"):
+            blank_frames(with_frames(dataset, [*frames_of(dataset), fragment]))
+
+
+def test_what_stands_behind_the_pixels_is_judged_too(copying: CopyPool, tmp_path: Path) -> None:
+    """A scan ends at the pixels: to it, this is a mammogram without annotations."""
+    path = _mammogram(tmp_path / "1.dcm", image(JPEGLSLossless), 1)
+    path.write_bytes(path.read_bytes() + b"\x08\0\x60\0CS\2\0US")
+    header = HeaderScanner().scan(path)
+    assert isinstance(header, Header)
+    assert header.text("Modality") == "MG"
+    refused = copying.copy(str(path), fingerprint(path), stamp="0" * 16)
+    assert isinstance(refused, Skipped)
+    assert refused.reason == "burned_in"
+    assert not list((tmp_path / "lt").rglob("*.dcm"))
 
 
 @pytest.fixture

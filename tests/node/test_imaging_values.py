@@ -148,6 +148,29 @@ def test_a_table_lut_is_applied_not_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"RescaleSlope": "2"}, (2, 0)),
+        ({"RescaleIntercept": "-1024"}, (1, -1024)),
+        ({"RescaleSlope": "2", "RescaleIntercept": ""}, (2, 0)),
+    ],
+)
+def test_half_a_line_is_the_same_line_however_pixels_are_stored(
+    said: dict[str, str], line: tuple[int, int], tmp_path: Path
+) -> None:
+    """pydicom applies none then, and reading at the offset did."""
+    stored = random_values(np.uint16, 0, 4095)
+    plain = write_image(tmp_path / "plain.dcm", stored, number=1, **said)
+    packed = write_image(tmp_path / "packed.dcm", stored, number=2, transfer_syntax=RLELossless, **said)
+    reader = reader_of(plain, packed)
+    try:
+        for image in reader.read([0, 1]):
+            np.testing.assert_array_equal(image, stored.astype(np.float32) * line[0] + line[1])
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(
     ("reason", "pixels", "headers"),
     [
         ("several_frames", np.zeros((3, 8, 8), np.uint16), {"NumberOfFrames": 3}),

@@ -55,6 +55,16 @@ def test_a_series_that_is_no_volume_is_refused(reason: str, places: list[float],
     assert set(cases.members(0).tolist()) == set(range(len(places), len(places) + 5))
 
 
+def test_slices_of_two_patients_are_no_volume(tmp_path: Path) -> None:
+    """Their series have one UID, as from a device whose clock went back, and their slices alternate."""
+    paths = write_volume(tmp_path / "a", places=PLACES)
+    paths += write_volume(tmp_path / "b", places=[one + 1 for one in PLACES], patient="P9")
+    alone = write_volume(tmp_path / "c", places=PLACES, series=2)
+    cases = find_cases(CaseTable.from_files([*paths, *alone]))
+    assert cases.refused == {"mixed": 1}
+    assert cases.patients.tolist() == ["patient-000003"]
+
+
 def test_rounded_positions_are_no_gap(tmp_path: Path) -> None:
     rounded = np.arange(0, 30, 0.625).round(1).tolist()
     assert find_cases(CaseTable.from_files(write_volume(tmp_path, places=rounded))).refused == {}

@@ -184,6 +184,10 @@ def test_unknown_terms_of_the_table_are_listed_and_left_empty(tmp_path: Path) ->
         (b"patient_id,outcome\n1,negative\n", "diagnosis"),
         (b"", "patient_id"),
         (b"patient_id,outcome,diagnosis\n,negative,none\n", "Row 2"),
+        (
+            b"patient_id,outcome,diagnosis\n1,negative,none\nDoe, Jane,negative,none\n",
+            "Row 3 has more values",
+        ),
         (b"\xff\xfe\x00", "CSV"),
         (b'patient_id,outcome,diagnosis\n"1,negative', "CSV"),
     ],
@@ -202,12 +206,29 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     assert [(row.patient, row.outcome) for row in rows] == [("Ä1", "negative")]
 
 
+def test_cells_that_say_nothing_are_no_rows_and_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"patient_id,outcome,diagnosis\n1,negative,none,, \n,,\n, ,,,\n")
+    rows, unmapped = read_clinical(tmp_path / "table.csv")
+    assert [(row.patient, row.outcome, row.diagnosis) for row in rows] == [("1", "negative", "none")]
+    assert not unmapped
+
+
 def test_wrong_names_and_folders_do_nothing(empty_node: NodeHome, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest):
         _ingest(empty_node, tmp_path, "../x")
     with pytest.raises(ConfigurationError):
         _ingest(empty_node, tmp_path / "nowhere")
     assert list(empty_node.index_folder.iterdir()) == []
+
+
+def test_the_nodes_own_copies_are_no_source(empty_node: NodeHome, tmp_path: Path) -> None:
+    """They would come in again, as images of other people."""
+    images, _ = write_collection(tmp_path, patients=2)
+    _ingest(empty_node, images)
+    (tmp_path / "link").symlink_to(empty_node.folder / "store")
+    for folder in (empty_node.folder, empty_node.folder / "store", tmp_path / "link"):
+        with pytest.raises(ConfigurationError, match="the node's own"):
+            _ingest(empty_node, folder)
 
 
 def test_a_name_that_is_not_utf8_is_skipped_and_listed(empty_node: NodeHome, tmp_path: Path) -> None:

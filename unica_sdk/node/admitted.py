@@ -28,14 +28,22 @@ _ATTEMPTS = 20
 
 _WITHHELD = """
 CREATE TEMP TABLE withheld AS
-SELECT here.patient, here.dataset FROM (
-    SELECT patient, unnest(datasets) AS dataset FROM {base}.patient {only_those_who_spoke}
+SELECT here.patient, here.dataset, here.imaged FROM (
+    SELECT patient, dataset, bool_or(of_image) AS imaged FROM (
+        SELECT patient, unnest(datasets) AS dataset, true AS of_image
+        FROM {base}.patient {only_those_who_spoke}
+        UNION ALL
+        SELECT patient, dataset, false FROM {base}.clinical {only_those_who_spoke}
+    ) GROUP BY ALL
 ) AS here LEFT JOIN said ON said.patient = here.patient AND said.dataset = here.dataset
 WHERE NOT coalesce(said.granted, here.dataset IN (SELECT unnest($opt_out::VARCHAR[])))
 """
+"""Whose data of which dataset is shut: a table may speak of people of whom the dataset has no image."""
 _IN_PART = """
 CREATE TEMP TABLE in_part AS
-SELECT patient FROM (SELECT patient, count(*) AS closed FROM withheld GROUP BY patient)
+SELECT patient FROM (
+    SELECT patient, count(*) FILTER (imaged) AS closed FROM withheld GROUP BY patient
+)
 JOIN {base}.patient USING (patient) WHERE closed < len(datasets)
 """
 _ROWS = """

@@ -23,6 +23,7 @@ from pydicom.tag import BaseTag
 from unica_sdk.errors import ConfigurationError, DataError, UnicaError
 from unica_sdk.files import private_folder
 from unica_sdk.node.deidentify import Engine
+from unica_sdk.node.deidentify.burned_in import JUDGED, burned_in
 from unica_sdk.node.deidentify.encoding import encoded
 from unica_sdk.node.deidentify.engine import patient_of
 from unica_sdk.node.deidentify.frames import blank_frames
@@ -68,6 +69,10 @@ def _copy(request: dict[str, Any]) -> dict[str, Any]:
     engine, key = _keyed(request["key_file"])
     dataset = _read(Path(request["path"]), size=request["size"], modified=request["modified"])
     clean = cleaned(engine, dataset)
+    # A scan ends at the pixels; what stands behind them may say something else.
+    verdict = burned_in({keyword: _text(clean, keyword) for keyword in JUDGED if keyword in clean})
+    if not verdict.passes:
+        raise _Skip("burned_in", verdict.text)
     store = Store(Path(request["store"]))
     try:
         name = store.name(

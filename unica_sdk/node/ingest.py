@@ -114,8 +114,8 @@ def ingest(
 
     Raises:
         InvalidRequest: the dataset's name or a resolution is not one, or there are no workers.
-        ConfigurationError: the folder cannot be listed or is empty and was not, a cluster's worker does not
-            see it, or node.toml cannot be read.
+        ConfigurationError: the folder cannot be listed, is the node's own, or is empty and was not; a
+            cluster's worker does not see it; or node.toml cannot be read.
         DataError: the clinical table or the consent registry cannot be read, or the node's disk is full; the
             version before stays. Or the version is published, and what is to go from the cache cannot be
             removed. A full disk of the cache alone is no error: `IngestReport.cache` says so.
@@ -126,6 +126,9 @@ def ingest(
     folder = folder.resolve()
     if not nameable(folder):
         raise ConfigurationError("The folder's name is not UTF-8.", where=shown(folder))
+    if folder.is_relative_to(home.folder.resolve()):
+        # Its copies would come in again, of people under a pseudonym of their pseudonym.
+        raise ConfigurationError("This folder is the node's own, and no source.", where=str(folder))
     wanted = preparations_of(home.images().prepare if prepare is None else prepare)
     info = DatasetInfo(name=dataset, title=title, description=description, synthetic=synthetic)
     rows, unmapped_terms = read_clinical(clinical, mapping=mapping) if clinical else ([], [])

@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
@@ -75,7 +76,7 @@ def _modality_values(dataset: Dataset, stored: NDArray[np.generic]) -> NDArray[n
             raise DataError(f"Not a grey image: {photometric}, {stored.shape}.")
         if stored.dtype.itemsize <= 2 and _unchanged(dataset):
             return np.ascontiguousarray(stored)
-        values = np.ascontiguousarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+        values = np.ascontiguousarray(_by_lut(dataset, stored), dtype=np.float32)
     if not np.isfinite(values).all():
         raise DataError("The modality LUT makes values that are no numbers.")
     return values
@@ -85,6 +86,22 @@ def _unchanged(dataset: Dataset) -> bool:
     """Whether the modality LUT is none."""
     slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
     return "ModalityLUTSequence" not in dataset and slope in (1, None, "") and intercept in (0, None, "")
+
+
+def _by_lut(dataset: Dataset, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Apply the modality LUT: a line as the index has it, so that no value hangs on how pixels are stored."""
+    if "ModalityLUTSequence" in dataset:
+        return apply_modality_lut(stored, dataset)
+    slope, intercept = _first(dataset, "RescaleSlope", 1.0), _first(dataset, "RescaleIntercept", 0.0)
+    line: NDArray[np.float64] = stored.astype(np.float64) * slope + intercept
+    return line
+
+
+def _first(dataset: Dataset, keyword: str, otherwise: float) -> float:
+    """Return an element's first number; pydicom applies no line that has a slope or an intercept alone."""
+    value = dataset.get(keyword)
+    first = value[0] if isinstance(value, MultiValue) and value else value
+    return otherwise if first is None or first == "" else float(first)
 
 
 def decode_frame(dataset: Dataset) -> NDArray[np.generic]:

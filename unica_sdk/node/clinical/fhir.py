@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -241,6 +241,9 @@ class DiagnosticReport(Resource):
         }
 
 
+_Known: TypeAlias = tuple[str, dict[str, Cell]]
+"""A patient's identifier, and the columns that every row of the patient has."""
+
 READERS: dict[str, type[Resource]] = {
     reader.kind: reader
     for reader in (Patient, Condition, Observation, ImagingStudy, Procedure, DiagnosticReport)
@@ -278,13 +281,16 @@ def rows_of_fhir(path: Path, mapping: TableMapping, words: Words) -> Iterator[tu
 
 
 def _rows_of_bundle(path: Path, mapping: TableMapping, words: Words) -> Iterator[tuple[str, Row]]:
-    patients: dict[str, tuple[str, dict[str, Cell]]] = {}
+    patients: dict[str, _Known | None] = {}
     others: list[Resource] = []
     for entry in _bundle(path).entry:
         resource = _resource(entry, words)
         if isinstance(resource, Patient):
             known = (_identifier(resource, mapping.patient, path), resource.columns())
-            patients |= dict.fromkeys((entry.fullUrl, f"Patient/{resource.id}"), known)
+            for name in _names(entry, resource):
+                there = patients.get(name, known)
+                # What two people are called names neither.
+                patients[name] = known if there is not None and there[0] == known[0] else None
             yield known[0], _said(known[1], mapping)
         elif resource is not None:
             others.append(resource)
@@ -334,13 +340,22 @@ def _identifier(patient: Patient, system: str, path: Path) -> str:
     return values.pop()
 
 
-def _subject(
-    subject: Reference, patients: dict[str, tuple[str, dict[str, Cell]]], system: str
-) -> tuple[str, dict[str, Cell]] | None:
+def _names(entry: Entry, patient: Patient) -> Iterator[str]:
+    """Yield what a reference may call a patient: the address, type and id, and these at any address."""
+    if entry.fullUrl:
+        yield entry.fullUrl
+    if patient.id:
+        yield f"Patient/{patient.id}"
+        if not entry.fullUrl.startswith(("http://", "https://")):  # then the id is of that server's
+            yield f"*/Patient/{patient.id}"
+
+
+def _subject(subject: Reference, patients: dict[str, _Known | None], system: str) -> _Known | None:
     pointed = subject.reference.removeprefix("./")
-    for name in (pointed, "/".join(pointed.split("/")[-2:])):
-        if name in patients:
-            return patients[name]
+    anywhere = "/".join(["*", *pointed.split("/")[-2:]]) if "://" in pointed else pointed
+    for name in (pointed, anywhere):
+        if known := patients.get(name):
+            return known
     named = subject.identifier
     if named is not None and named.value.strip() and (named.system == system or not system):
         return named.value.strip(), {}

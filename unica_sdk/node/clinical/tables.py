@@ -27,18 +27,25 @@ def rows_of_csv(path: Path, mapping: TableMapping) -> Iterator[tuple[str, Row]]:
     """Yield each row's patient and columns.
 
     Raises:
-        DataError: not a CSV file, a column is missing or stands twice, or a row has no patient.
+        DataError: not a CSV file, a column is missing or stands twice, or a row has no patient or more values
+            than there are columns.
     """
     encoding = "utf-8-sig" if mapping.encoding == "utf-8" else mapping.encoding
     try:
         with path.open(newline="", encoding=encoding) as file:
             lines = csv.reader(file, strict=True, delimiter=mapping.delimiter)
-            places = _places([name.strip() for name in next(lines, [])], mapping, path)
+            columns = [name.strip() for name in next(lines, [])]
+            places, width = _places(columns, mapping, path), len(columns)
             number = 1
             for line in lines:
                 if not line:
                     continue
                 number += 1
+                if not any(cell.strip() for cell in line):
+                    continue  # spreadsheets write empty rows out to where somebody once had a cell
+                if any(cell.strip() for cell in line[width:]):
+                    # A delimiter in a value without quotes: all values behind it stand in wrong columns.
+                    raise DataError(f"Row {number} has more values than there are columns.", where=str(path))
                 yield _row(
                     number, {name: line[at] for name, at in places.items() if at < len(line)}, mapping, path
                 )

@@ -26,6 +26,6 @@ from unica_sdk.node.deidentify.table import EDITION
 
 __all__ = ["PROFILE", "Deidentified", "Engine", "Header", "Report", "Verdict", "burned_in"]
 
-PROFILE: Final = f"{EDITION}-2"
+PROFILE: Final = f"{EDITION}-3"
 """What a copy hangs on besides its file and the key: the standard's edition, and a number to raise here when
 the same file comes out otherwise. Copies are then made anew, under other names."""

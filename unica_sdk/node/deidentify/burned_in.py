@@ -11,6 +11,9 @@ SLICES: Final = frozenset({"CT", "MR"})
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 """The SOP class Secondary Capture Image Storage; its multi-frame siblings are its children."""
 
+JUDGED: Final = ("Modality", "SOPClassUID", "ConversionType", "BurnedInAnnotation", "ImageType")
+"""What is asked of a header."""
+
 Code = Literal["passed", "modality", "secondary_capture", "burned_in", "image_type"]
 
 _TEXTS: Final[dict[Code, str]] = {
@@ -44,7 +47,7 @@ def burned_in(header: Header) -> Verdict:
     Passes CT, MR, MG, DX and CR whose Image Type says ORIGINAL and PRIMARY; MG, DX and CR that are DERIVED
     and PRIMARY too (a mammogram for presentation), where the header states Burned In Annotation NO. To
     quarantine go Burned In Annotation YES, secondary captures, US and every other modality. Asks for
-    Modality, SOPClassUID, ConversionType, BurnedInAnnotation and ImageType.
+    what is `JUDGED`.
 
     Example:
         >>> burned_in({"Modality": "US"}).code

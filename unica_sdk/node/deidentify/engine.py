@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -21,6 +21,7 @@ from unica_sdk.node.deidentify.names import Names
 from unica_sdk.node.deidentify.options import CODES
 from unica_sdk.node.deidentify.plan import (
     PATIENT_ID,
+    Kinds,
     Pass,
     Plan,
     compile_plan,
@@ -36,7 +37,8 @@ from unica_sdk.node.keys import plain
 DEPTH: Final = 32
 """How deep sequences may nest; a header that goes deeper is refused."""
 
-_DISGUISES: Final = ("SQ", "UN")
+_DECIMAL: Final = re.compile(rb" *[+-]?[0-9.]{1,16}(?:[eE][+-]?[0-9]{1,3})?[ \0]*|")
+_NUMBERS: Final = ("DS", "US")
 _ITEM: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _SOP_INSTANCE: Final = 0x00080018
 _META_VERSION: Final = 0x00020001
@@ -151,12 +153,11 @@ class Engine:
         for tag, element in source._dict.items():
             # A plain int: comparing pydicom's tags runs Python code.
             step = plan.get(int(tag), unplanned)
-            if step is None:
-                as_read = isinstance(element, RawDataElement) and element.value is not None
-                step = _keep if as_read and element.VR not in _DISGUISES else self._keep_with_care
-            if step is _keep:
-                elements[tag] = element
-                continue
+            if isinstance(step, frozenset):
+                if isinstance(element, RawDataElement) and element.value is not None and element.VR in step:
+                    elements[tag] = element
+                    continue
+                step = partial(self._keep_with_care, step)
             if step is removed:
                 counts[Done.REMOVED] += 1
                 passing.changed = True
@@ -168,18 +169,18 @@ class Engine:
         passing.source = outer
         return elements
 
-    def _keep_with_care(self, passing: Pass, element: Element) -> Element | None:
-        """Keep an attribute, unless a sequence hides under its tag."""
-        value = element.value
+    def _keep_with_care(self, kinds: Kinds, passing: Pass, element: Element) -> Element | None:
+        """Keep an attribute, unless a sequence hides under its tag, or what only another VR may say."""
         if element.VR == "SQ":
             return self._enter(passing, element)
-        if element.VR == "UN" and isinstance(value, bytes) and value.startswith(_ITEM):
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            element = copy.copy(passing.source.get_item(element.tag))
+        value = element.value
+        hidden = element.VR == "UN" and isinstance(value, bytes) and value.startswith(_ITEM)
+        if hidden or not (element.VR in kinds or _is_number(kinds, value)):
             passing.counts[Done.REMOVED] += 1
             return None
-        if isinstance(element, RawDataElement):
-            deferred = value is None and element.length
-            return copy.copy(passing.source.get_item(element.tag)) if deferred else element
-        return copy.copy(element)
+        return element if isinstance(element, RawDataElement) else copy.copy(element)
 
     def _enter(self, passing: Pass, element: Element) -> Element | None:
         if passing.depth >= DEPTH:
@@ -224,9 +225,13 @@ class Engine:
         }
 
 
-def _keep(passing: Pass, element: Element) -> Element:
-    """Keep an attribute as it is; the walk does it in place of a call."""
-    return element
+def _is_number(kinds: Kinds, value: object) -> bool:
+    """Whether a value under another VR is the number that its attribute asks for."""
+    if not isinstance(value, bytes):
+        return isinstance(value, int | float) and not kinds.isdisjoint(_NUMBERS)
+    if "US" in kinds:  # and with it all binary numbers: see `plan`
+        return len(value) in (2, 4)
+    return "DS" in kinds and all(map(_DECIMAL.fullmatch, value.split(b"\\")))
 
 
 def patient_of(dataset: Dataset) -> str:

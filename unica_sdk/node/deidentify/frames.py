@@ -3,12 +3,14 @@
 A copy keeps its pixels compressed as they are, and a codestream has room for a maker's software, a date, a
 name, a thumbnail. The content of such segments becomes zeros and nothing moves: lengths, offset tables and
 the decoded image stay as they were. Plain Python without a codec, since it runs beside the site key; what it
-cannot read is refused. Fragments: DICOM PS3.5 annex A.4. RLE (annex G) has no place for words; text within
-the compressed data itself would only show by decoding it.
+cannot read is refused. Fragments: DICOM PS3.5 annex A.4. RLE (annex G) has no place for words but what its
+header leaves unused; text within the compressed data itself would only show by decoding it. Uncompressed
+pixels end where the image does: what is behind them is blanked too.
 """
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -21,6 +23,8 @@ from pydicom.tag import BaseTag
 from unica_sdk.node.deidentify import jpeg, jpeg2000
 from unica_sdk.node.deidentify.codestream import Codestream, Steps, unreadable
 from unica_sdk.node.deidentify.values import text_of
+from unica_sdk.node.header_values import Header
+from unica_sdk.node.manifest import expected_length
 from unica_sdk.node.syntaxes import UNCOMPRESSED
 
 RLE: Final = "1.2.840.10008.1.2.5"
@@ -30,6 +34,19 @@ WALKED: Final = frozenset(
 """JPEG, JPEG-LS, JPEG 2000 and its high throughput. Which of them a frame is, its first bytes tell."""
 
 _SYNTAX, _PIXELS = BaseTag(0x00020010), BaseTag(0x7FE00010)
+_FLOATS: Final = (BaseTag(0x7FE00008), BaseTag(0x7FE00009))
+"""Float and Double Float Pixel Data: in place of Pixel Data, never beside it (PS3.3 C.7.6.24 and 25)."""
+
+_SIZE: Final = {
+    "Rows": BaseTag(0x00280010),
+    "Columns": BaseTag(0x00280011),
+    "BitsAllocated": BaseTag(0x00280100),
+    "SamplesPerPixel": BaseTag(0x00280002),
+    "NumberOfFrames": BaseTag(0x00280008),
+    "PhotometricInterpretation": BaseTag(0x00280004),
+}
+_WORDS: Final = ("NumberOfFrames", "PhotometricInterpretation")
+_RLE_HEADER: Final = struct.Struct("<16L")
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _BEGINNINGS: Final = (jpeg.SIGNATURE, jpeg2000.SIGNATURE, jpeg2000.BOXES)
@@ -52,8 +69,11 @@ def blank_frames(dataset: Dataset) -> int:
         DataError: it is compressed in a way that is not known, or not as it should be.
     """
     element = dataset._dict.get(_PIXELS)
-    if element is None or not element.value:
-        return 0
+    if element is None:
+        return sum(_blank_behind(dataset, tag) for tag in _FLOATS)
+    beside = sum(dataset._dict.pop(tag, None) is not None for tag in _FLOATS)
+    if not element.value:
+        return beside
     meta = dataset.__dict__.get("file_meta")
     said = None if meta is None else meta._dict.get(_SYNTAX)
     syntax = "" if said is None else text_of(said)
@@ -61,11 +81,35 @@ def blank_frames(dataset: Dataset) -> int:
         # Nobody has decoded it, as somebody has what its transfer syntax calls compressed.
         if _in_fragments(element):
             raise unreadable("Their transfer syntax has no fragments.")
-        return 0
+        return beside + _blank_behind(dataset, _PIXELS)
     cleaned = clean_frames(element.value, transfer_syntax=syntax)
     if cleaned.texts:
         dataset._dict[_PIXELS] = _with_value(element, cleaned.value)
-    return cleaned.texts
+    return beside + cleaned.texts
+
+
+def _blank_behind(dataset: Dataset, tag: BaseTag) -> int:
+    """Blank what lies behind the end of an uncompressed image."""
+    element = dataset._dict.get(tag)
+    value = None if element is None else element.value
+    if element is None or not isinstance(value, bytes):
+        return 0
+    # Not by pydicom's getters: they convert elements, which have to be encoded again then.
+    said = {name: _plain(dataset._dict.get(at), name) for name, at in _SIZE.items()}
+    end = expected_length(Header(said, "", None, "unica"))
+    if not end or not value[end:].strip(b"\0"):
+        return 0
+    dataset._dict[tag] = _with_value(element, _blanked(value, [(end, len(value))]))
+    return 1
+
+
+def _plain(element: DataElement | RawDataElement | None, name: str) -> int | str | None:
+    if element is None or element.value is None:
+        return None
+    if isinstance(element, RawDataElement) and name not in _WORDS:
+        return int.from_bytes(element.value, "little" if element.is_little_endian else "big")
+    text = text_of(element)
+    return text if name == _WORDS[1] else int(text) if text.isdecimal() else None
 
 
 def clean_frames(value: bytes, *, transfer_syntax: str) -> Cleaned:
@@ -84,17 +128,16 @@ def clean_frames(value: bytes, *, transfer_syntax: str) -> Cleaned:
         >>> clean_frames(table + item, transfer_syntax="1.2.840.10008.1.2.4.50").value[16:]
         b'\xff\xd8\xff\xfe\x00\x05\x00\x00\x00\xff\xd9'
     """
-    if transfer_syntax == RLE:
-        return Cleaned(value, 0)
-    if transfer_syntax not in WALKED:
+    if transfer_syntax != RLE and transfer_syntax not in WALKED:
         raise unreadable("Where such have text is not known.")
     steps = Steps()
-    texts = [
-        text
-        for frame in _frames(value, _fragments(value, steps))
-        for text in _texts(value, frame, steps)
-        if value[slice(*text)].strip(b"\0\xff")  # these two also fill a fragment up
-    ]
+    fragments = _fragments(value, steps)
+    if transfer_syntax == RLE:
+        places: Iterable[Place] = (_unused_in_rle(value, fragment) for fragment in fragments)
+    else:
+        places = (text for frame in _frames(value, fragments) for text in _texts(value, frame, steps))
+    # Zeros and FF also fill a fragment up.
+    texts = [text for text in places if value[slice(*text)].strip(b"\0\xff")]
     return Cleaned(_blanked(value, texts) if texts else value, len(texts))
 
 
@@ -127,6 +170,17 @@ def _frames(value: bytes, fragments: Iterable[Place]) -> Iterator[list[Place]]:
         frame.append(fragment)
     if frame:
         yield frame
+
+
+def _unused_in_rle(value: bytes, fragment: Place) -> Place:
+    """Return where the header of a frame has no offset: it is one fragment, and begins with 16 numbers."""
+    start, end = fragment
+    if end - start < _RLE_HEADER.size:
+        raise unreadable("There is no header of RLE where one should be.")
+    segments, first, *_ = _RLE_HEADER.unpack_from(value, start)
+    if not 1 <= segments <= 15 or first != _RLE_HEADER.size:
+        raise unreadable("There is no header of RLE where one should be.")
+    return start + 4 * (1 + segments), start + _RLE_HEADER.size
 
 
 def _texts(value: bytes, frame: list[Place], steps: Steps) -> list[Place]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from unica_sdk.errors import DataError
@@ -54,8 +56,11 @@ class Pass:
 Step = Callable[[Pass, Element], Element | None]
 """Returns what an attribute becomes; None where it goes."""
 
-Plan = Mapping[int, Step | None]
-"""The step of each tag; None where the attribute is kept as it is. Tags that are missing go (`unplanned`)."""
+Kinds = frozenset[str | None]
+"""The VRs of an attribute that is kept as it is: the dictionary's, their like, and None (implicit VR)."""
+
+Plan = Mapping[int, Step | Kinds]
+"""What is done to each tag. Tags that are missing go (`unplanned`)."""
 
 PATIENT_ID: Final = 0x00100020
 BODY_PART: Final = 0x00180015
@@ -70,6 +75,18 @@ _CLASS_UIDS: Final = options.tags(
     """
 )
 """UIDs of classes, syntaxes and coding schemes: they name a kind of thing, not a thing."""
+
+_ALIKE: Final = (
+    frozenset(("CS", "LO", "SH")),
+    frozenset(("DS", "IS")),
+    frozenset(("FD", "FL", "SL", "SS", "UL", "US")),
+    frozenset(("OB", "OD", "OF", "OL", "OV", "OW")),
+)
+"""VRs that makers take for each other; under another one a value is of another kind."""
+
+_PIXELS: Final = 0x7FE00010
+
+_CLASS: Final = re.compile(r"[012](?:\.(?:0|[1-9]\d*))+")
 
 _NOT_IN_A_DATASET: Final = frozenset({0x0000, 0x0002, 0x0004})
 """Commands, file meta and directory records; found in a dataset they are removed."""
@@ -118,7 +135,7 @@ def _note_overlay(passing: Pass, element: Element, group: int, number: int) -> N
 
 def compile_plan(profile: Mapping[int, Action], *, enter: Step, safe_harbour: bool) -> Plan:
     """Return the plan for a profile with our options; `enter` is the step that walks into a sequence."""
-    plan: dict[int, Step | None] = {}
+    plan: dict[int, Step | Kinds] = {}
     for tag, (vr, *_) in DicomDictionary.items():
         group, number = tag >> 16, tag & 0xFFFF
         apart = group in _NOT_IN_A_DATASET or group & 0xFF00 in (0x5000, 0x6000) or group == 0xFFFE
@@ -127,10 +144,11 @@ def compile_plan(profile: Mapping[int, Action], *, enter: Step, safe_harbour: bo
     for tag in profile:
         plan.setdefault(tag, removed)
     plan[PATIENT_ID] = _patient
+    plan[_PIXELS] = _kinds("OB or OW or UN")
     return plan
 
 
-def _step(tag: int, vr: str, action: Action | None, *, enter: Step, safe_harbour: bool) -> Step | None:
+def _step(tag: int, vr: str, action: Action | None, *, enter: Step, safe_harbour: bool) -> Step | Kinds:
     if action is None:
         return _unlisted(tag, vr, enter)
     basic = _basic(action, vr, enter)
@@ -143,13 +161,15 @@ def _step(tag: int, vr: str, action: Action | None, *, enter: Step, safe_harbour
     return basic
 
 
-def _unlisted(tag: int, vr: str, enter: Step) -> Step | None:
+def _unlisted(tag: int, vr: str, enter: Step) -> Step | Kinds:
     if vr == "SQ":
         return enter
     if tag == BODY_PART:
         return _cleaned(vr, DESCRIPTORS, _emptied(vr))
-    if tag in _KEPT_CODES or tag in _CLASS_UIDS:
-        return None
+    if tag in _CLASS_UIDS:
+        return _class
+    if tag in _KEPT_CODES:
+        return _kinds(vr)
     if vr in _MOVES:
         return _dated(vr, removed)
     if vr == "UI":
@@ -158,7 +178,20 @@ def _unlisted(tag: int, vr: str, enter: Step) -> Step | None:
         return removed
     if vr in ("ST", "LT", "UT", "UC"):
         return _cleaned(vr, DESCRIPTORS, removed)
-    return None
+    return _kinds(vr)
+
+
+def _kinds(vr: str) -> Kinds:
+    said = frozenset(vr.split(" or "))
+    return said.union((None, vr), *(alike for alike in _ALIKE if alike & said))
+
+
+def _class(passing: Pass, element: Element) -> Element | None:
+    """Keep the UID of a class or a syntax, if it has the form of one (PS3.5 9.1)."""
+    if not all(not one or _CLASS.fullmatch(one.strip(" \0")) for one in text_of(element).split("\\")):
+        passing.counts[Done.REMOVED] += 1
+        return None
+    return element if isinstance(element, RawDataElement) else copy(element)
 
 
 def _basic(action: Action, vr: str, enter: Step) -> Step:

@@ -2,8 +2,8 @@
 
 A slice's place is the projection of ImagePositionPatient on the normal, the cross product of the two
 directions of ImageOrientationPatient (PS3.3 C.7.6.2.1.1), never its number or its file's name. A series is
-refused, with the reason, where its slices differ in shape, pixel spacing or orientation (`mixed`: more than
-one stack, a localizer among them), where one has no position, where two lie at one place
+refused, with the reason, where its slices differ in shape, pixel spacing, orientation or patient (`mixed`:
+more than one stack, a localizer among them), where one has no position, where two lie at one place
 (`duplicate_position`: echoes, phases) or where one is missing in between (`gap`: a distance of 1.5 times the
 series' median, or more).
 """
@@ -138,6 +138,7 @@ def _differs(found: Volumes, table: CaseTable, owner: NDArray[np.intp]) -> NDArr
     unlike = turned | (table.rows[rows] != table.rows[like]) | (table.columns[rows] != table.columns[like])
     for spacing in (table.row_spacing, table.column_spacing):
         unlike |= np.abs(spacing[rows] - spacing[like]) > _SPACING * spacing[like]
-    for one in (table.photometric, table.modality):
+    # Two people may have a series' UID in common; one of them is not what the other's images are of.
+    for one in (table.patient, table.photometric, table.modality):
         unlike |= one[rows] != one[like]
     return np.asarray(unlike, dtype=np.bool_)
