@@ -177,7 +177,7 @@ def record(site: str, *, n: int = 800, name: str = "mammo", **changed: Any) -> D
         "description": "Synthetic.",
         "keywords": ("screening",),
         "publisher": f"Hospital {site}",
-        "country": "GR",
+        "country": site.upper(),
         "contact": "data@hospital.example",
         "provenance": "Drawn by a program.",
         "collection_method": "patient_based",

@@ -105,11 +105,12 @@ class CohortBuilder(Form):
             if least := min(policies, key=lambda policy: policy.person_budget, default=None):
                 self._allowed = f"A site takes {least.person_budget:,} in {least.budget_days} days."
             return [(n.site, f"{n.name} ({n.site})" + ("" if n.online else ", offline")) for n in nodes]
-        if name in vocabulary.FIELDS:
-            concepts = (c for c in vocabulary.CONCEPTS if c.field == name)
-            return [(concept.term, concept.label) for concept in concepts]
-        found = self._network.catalogue.search().facets.get("manufacturer", ())
-        return [(value.value, value.value) for value in found]
+        if name == "manufacturer":
+            # Sites write a maker's name in their own way: what can match is what they say they have.
+            found = self._network.catalogue.search().facets.get("manufacturer", ())
+            return [(value.value, value.value) for value in found]
+        concepts = (c for c in vocabulary.CONCEPTS if c.field == name)
+        return [(concept.term, concept.label) for concept in concepts]
 
     def _edited(self) -> None:
         criteria: dict[str, Any] = {name: choices.chosen for name, choices in self.fields.items()}
