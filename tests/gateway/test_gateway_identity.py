@@ -1,12 +1,15 @@
-"""The hub's word about a token: believed for a moment, never guessed."""
+"""Who holds a token, by the hub's word or a site's signature: believed for a moment, never guessed."""
 
 import asyncio
+import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from gateway_world import World, enrolment
 from small_hub import running
 
 from unica_sdk.errors import NotSignedIn, Unavailable
-from unica_sdk.gateway.identity import HubIdentity
+from unica_sdk.gateway.identity import CACHE_SECONDS, CLOCK_SKEW, HubIdentity, SiteIdentity
 from unica_sdk.schemas.identity import Person, Scope
 
 ALICE = {
@@ -78,3 +81,25 @@ def test_a_hub_that_fails_or_is_away_is_not_a_wrong_token() -> None:
         gone = hub.api_url
     with pytest.raises(Unavailable):
         asyncio.run(HubIdentity(gone).person("t"))
+
+
+def test_a_sites_token_is_believed_for_five_seconds_and_never_beyond_its_end(world: World) -> None:
+    now = [0.0]
+    sites = SiteIdentity(world.gateway.enrolment, clock=lambda: now[0])
+    token = world.site_token("gr")
+    assert sites.known(token) is None
+    assert sites.site(token) == sites.known(token) == "gr"
+    world.operator.enrol(enrolment("gr", Ed25519PrivateKey.generate()))
+    now[0] = CACHE_SECONDS - 0.1
+    assert sites.known(token) == "gr"
+    now[0] = CACHE_SECONDS
+    assert sites.known(token) is None
+    with pytest.raises(NotSignedIn):
+        sites.site(token)
+    assert sites.known(token) is None
+
+    last = int(time.time()) - CLOCK_SKEW + 2
+    ending = world.site_token("lt", iat=last - 60, exp=last)
+    assert sites.site(ending) == "lt"
+    now[0] += 2.1
+    assert sites.known(ending) is None

@@ -175,7 +175,7 @@ def test_a_dataset_in_a_notebook_gives_its_linked_data_and_versions(world: World
         gateway = Gateway(base_url="http://gateway", token="alice-token", transport=transport, where="test")
         with Network(gateway) as network:
             dataset = network.catalogue["gr/mammo"]
-            assert dataset.record == world.gateway.records.get("gr/mammo")
+            assert dataset.model_dump() == world.gateway.records.get("gr/mammo").model_dump()
             assert [one.version for one in dataset.versions] == [2, 1]
             graph = documents.from_jsonld(dataset.to_jsonld())
             assert set(graph) == set(documents.from_turtle(dataset.to_turtle()))

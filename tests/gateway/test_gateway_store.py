@@ -42,7 +42,9 @@ def test_threads_and_processes_write_side_by_side_and_nothing_is_lost(world: Wor
         try:
             for step in range(10):
                 name = f"set-{number}-{step}"
-                store.put_records(f"s{number}", (record(f"s{number}", name=name),), at=datetime.now(UTC))
+                store.put_records(
+                    f"s{number}", (record(f"s{number}", name=name, country="GR"),), at=datetime.now(UTC)
+                )
                 store.records()
         except BaseException as err:
             wrong.append(err)

@@ -53,6 +53,7 @@ class Switchboard:
         self._clock = clock
         self._lock = threading.Lock()
         self._open: dict[str, _Open] = {}
+        self._unanswered: dict[str, dict[str, _Open]] = {}
         self._seen: dict[str, tuple[float, datetime]] = {}
         self._polls: dict[str, int] = {}
 
@@ -111,6 +112,7 @@ class Switchboard:
             with self._lock:
                 for entry in asked:
                     del self._open[entry.question.id]
+                    self._settled(entry)
 
     def _opened(self, questions: Mapping[str, Question]) -> list[_Open]:
         batch = secrets.token_hex(8)
@@ -118,8 +120,16 @@ class Switchboard:
         with self._lock:
             if len(self._open) + len(asked) > MAX_OPEN:
                 raise Unavailable("Too many questions are being asked.", hint="Try again in a minute.")
-            self._open.update({entry.question.id: entry for entry in asked})
+            for entry in asked:
+                self._open[entry.question.id] = entry
+                self._unanswered.setdefault(entry.site, {})[entry.question.id] = entry
         return asked
+
+    def _settled(self, entry: _Open) -> None:
+        of_site = self._unanswered.get(entry.site, {})
+        of_site.pop(entry.question.id, None)
+        if not of_site:
+            self._unanswered.pop(entry.site, None)
 
     async def take(self, site: str, *, wait: float) -> tuple[Question, ...]:
         """Return the questions open for a site, waiting up to `wait` seconds for the first one."""
@@ -144,9 +154,7 @@ class Switchboard:
         now = self._clock()
         with self._lock:
             due = [
-                entry
-                for entry in self._open.values()
-                if entry.site == site and entry.answer is None and now - entry.sent >= self._resend
+                entry for entry in self._unanswered.get(site, {}).values() if now - entry.sent >= self._resend
             ]
             for entry in due:
                 entry.sent = now
@@ -167,6 +175,7 @@ class Switchboard:
                 raise NotFound("No such question is open for this site.", where="question")
             _check_fits(answer, entry.question)
             entry.answer = answer
+            self._settled(entry)
         self._bell.ring(f"batch:{entry.batch}")
 
 

@@ -28,7 +28,8 @@ def node_app(gateway: Gateway) -> FastAPI:
 
     app = new_face("UNICA node channel", identify=identify)
     app.state.gateway = gateway
-    app.include_router(router)
+    # Not include_router: FastAPI then makes each route's handler anew at each request.
+    app.router.routes.extend(router.routes)
     return app
 
 

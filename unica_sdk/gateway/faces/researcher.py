@@ -62,8 +62,8 @@ def researcher_app(gateway: Gateway, identity: Identity) -> FastAPI:
     """
     app = new_face("UNICA gateway", identify=identity.person)
     app.state.gateway = gateway
-    app.include_router(records.router)
-    app.include_router(router)
+    # Not include_router: FastAPI then makes each route's handler anew at each request.
+    app.router.routes.extend([*records.router.routes, *router.routes])
     return app
 
 
