@@ -10,7 +10,7 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import FastAPI, Header, HTTPException, Response
 
-from unica_sdk.schemas.exchange import Answer, CountQuestion, FreezeQuestion, Hello, Welcome
+from unica_sdk.schemas.exchange import Answer, Hello, Question, Welcome
 
 
 class GatewayFace:
@@ -47,7 +47,7 @@ class GatewayFace:
             return self.welcome
 
         @app.get("/node/v1/questions")
-        def questions(wait: int, authorization: str = Header()) -> list[CountQuestion | FreezeQuestion]:
+        def questions(wait: int, authorization: str = Header()) -> list[Question]:
             admit(authorization)
             try:
                 return [self.questions.get(timeout=wait)]
