@@ -7,6 +7,7 @@ argument has it.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import stat
@@ -37,6 +38,8 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 """The length of an element that ends with a delimiter instead: DICOM PS3.5 section 7.1."""
 
 _STORED = 0o600
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 1 << 28
 _BIRTH_DATE = BaseTag(0x00100030)
 
 
@@ -196,7 +199,19 @@ def _encoded(clean: Dataset) -> list[bytes]:
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    _keep_memory()
     serve(answer, loading="pydicom")
+
+
+def _keep_memory() -> None:
+    """Keep the memory of a large file for the next one: the system clears every page that it gives anew.
+
+    By glibc's own rules a block of more than 32 MB always goes back to the system when it is freed.
+    """
+    change = getattr(ctypes.CDLL(None), "mallopt", None)
+    if change is not None:
+        for rule in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            change(rule, _KEPT_BYTES)
 
 
 if __name__ == "__main__":
