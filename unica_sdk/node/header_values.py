@@ -135,6 +135,13 @@ def _codes(raw: bytes) -> Value:
     return tuple(text.split("\\")) if "\\" in text else text
 
 
+def _uids(raw: bytes) -> Value:
+    text = raw.decode("latin-1").rstrip(" \0")
+    if text.strip() != text or "\\" in text:
+        raise ValueError  # pydicom cuts off each one all that Python takes for blank
+    return text
+
+
 def _words(raw: bytes) -> Value:
     # Printable ASCII without an escape is itself in each of DICOM's character sets.
     text = raw.decode("ascii").rstrip("\0 ")
@@ -166,7 +173,8 @@ def _by_pydicom(raw: bytes) -> Value:
 
 
 _COMMON: Mapping[str, Callable[[bytes], Value]] = {
-    **dict.fromkeys(("AS", "CS", "DA", "UI"), _codes),
+    **dict.fromkeys(("AS", "CS", "DA"), _codes),
+    "UI": _uids,
     **dict.fromkeys(("LO", "SH"), _words),
     "DS": _decimals,
     "IS": _integer,
@@ -201,8 +209,9 @@ def convert(
     Raises:
         Unconvertible: pydicom cannot read it either, or only with a codec we do not lend to a stranger.
     """
-    if encodings is None and (vr in _TEXTS or dictionary_VR(tag) in _TEXTS):
-        raise Unconvertible
+    kind = dictionary_VR(tag) if vr in (None, "UN") else vr
+    if encodings is None and kind in _TEXTS:
+        return _without_codec(kind, raw)
     element = RawDataElement(BaseTag(tag), vr, len(raw), raw, 0, vr is None, little)
     try:
         with warnings.catch_warnings():
@@ -212,6 +221,16 @@ def convert(
         # pydicom's converters raise whatever the bytes provoke: the keyword in `malformed` is what is kept.
         raise Unconvertible from err
     return plain(value)
+
+
+def _without_codec(kind: str | None, raw: bytes) -> Value:
+    """Return what a text is in every character set, or nothing: the same as from the common cases above."""
+    if _COMMON.get(kind or "") is not _words:
+        raise Unconvertible
+    try:
+        return _words(raw)
+    except ValueError as err:
+        raise Unconvertible from err
 
 
 def plain(value: Any) -> Value:
