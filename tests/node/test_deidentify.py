@@ -172,11 +172,10 @@ def test_a_sequence_in_disguise_keeps_nothing(tag: int, vr: str) -> None:
     ("tag", "vr"),
     [
         (0x00080070, "PN"),  # Manufacturer
-        (0x00080070, "UN"),
         (0x00181114, "PN"),  # Estimated Radiographic Magnification Factor
         (0x00181114, "UT"),
+        (0x00181114, "UN"),
         (0x00280120, "UN"),  # Pixel Padding Value
-        (0x00281201, "UN"),  # Red Palette Color Lookup Table Data
         (0x00080016, "UI"),  # SOP Class UID
         (0x0008001A, "UI"),
     ],
@@ -195,6 +194,8 @@ def test_a_value_of_another_kind_than_its_attribute_goes(tag: int, vr: str) -> N
         (0x00280010, "UN", b"\x10\0"),
         (0x00180050, "LO", b"1.25"),  # Slice Thickness
         (0x00180050, "UN", b" -1.5E+2\\3 "),
+        (0x00080060, "UN", b"MG"),  # Modality
+        (0x00200013, "UN", b""),  # Instance Number
         (0x00080070, "SH", b"Phantom Works "),
         (0x00185101, "LO", b"CC"),  # View Position
         (0x00281201, "OB", b"\0\1\2\3"),

@@ -24,6 +24,7 @@ from codestreams import (
 from dicom_files import MAMMOGRAPHY, ROOT
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.pixels import get_decoder
@@ -439,6 +440,13 @@ def test_uncompressed_pixels_end_where_the_image_does(syntax: UID) -> None:
     assert found.PixelData == stored + bytes(len(CANARY))
     assert "FloatPixelData" not in found
     assert blank_frames(found) == 0
+
+
+def test_an_odd_number_of_bytes_is_padded_whichever_way_words_lie() -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file("SC_rgb_small_odd_big_endian.dcm")))
+    stored = dataset.PixelData
+    assert blank_frames(dataset) == 0
+    assert dataset.PixelData == stored
 
 
 def test_float_pixels_end_where_the_image_does() -> None:

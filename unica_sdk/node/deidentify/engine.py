@@ -38,7 +38,6 @@ DEPTH: Final = 32
 """How deep sequences may nest; a header that goes deeper is refused."""
 
 _DECIMAL: Final = re.compile(rb" *[+-]?[0-9.]{1,16}(?:[eE][+-]?[0-9]{1,3})?[ \0]*|")
-_NUMBERS: Final = ("DS", "US")
 _ITEM: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _SOP_INSTANCE: Final = 0x00080018
 _META_VERSION: Final = 0x00020001
@@ -177,7 +176,7 @@ class Engine:
             element = copy.copy(passing.source.get_item(element.tag))
         value = element.value
         hidden = element.VR == "UN" and isinstance(value, bytes) and value.startswith(_ITEM)
-        if hidden or not (element.VR in kinds or _is_number(kinds, value)):
+        if hidden or not (element.VR in kinds or not value or _fits(kinds, element.VR, value)):
             passing.counts[Done.REMOVED] += 1
             return None
         return element if isinstance(element, RawDataElement) else copy.copy(element)
@@ -225,13 +224,13 @@ class Engine:
         }
 
 
-def _is_number(kinds: Kinds, value: object) -> bool:
-    """Whether a value under another VR is the number that its attribute asks for."""
-    if not isinstance(value, bytes):
-        return isinstance(value, int | float) and not kinds.isdisjoint(_NUMBERS)
+def _fits(kinds: Kinds, vr: str | None, value: object) -> bool:
+    """Whether a value under another VR may be what its attribute asks for; UN says nothing about it."""
     if "US" in kinds:  # and with it all binary numbers: see `plan`
-        return len(value) in (2, 4)
-    return "DS" in kinds and all(map(_DECIMAL.fullmatch, value.split(b"\\")))
+        return isinstance(value, int | float) or (isinstance(value, bytes) and len(value) in (2, 4, 6, 8))
+    if "DS" in kinds:
+        return isinstance(value, bytes) and all(map(_DECIMAL.fullmatch, value.split(b"\\")))
+    return vr == "UN"
 
 
 def patient_of(dataset: Dataset) -> str:

@@ -96,7 +96,8 @@ def _blank_behind(dataset: Dataset, tag: BaseTag) -> int:
         return 0
     # Not by pydicom's getters: they convert elements, which have to be encoded again then.
     said = {name: _plain(dataset._dict.get(at), name) for name, at in _SIZE.items()}
-    end = expected_length(Header(said, "", None, "unica"))
+    end = expected_length(Header(said, "", None, "unica")) or 0
+    end += end % 2  # big endian swaps the bytes of a word: the last pixel may lie behind the padding
     if not end or not value[end:].strip(b"\0"):
         return 0
     dataset._dict[tag] = _with_value(element, _blanked(value, [(end, len(value))]))

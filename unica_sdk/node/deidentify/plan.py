@@ -84,8 +84,6 @@ _ALIKE: Final = (
 )
 """VRs that makers take for each other; under another one a value is of another kind."""
 
-_PIXELS: Final = 0x7FE00010
-
 _CLASS: Final = re.compile(r"[012](?:\.(?:0|[1-9]\d*))+")
 
 _NOT_IN_A_DATASET: Final = frozenset({0x0000, 0x0002, 0x0004})
@@ -144,7 +142,6 @@ def compile_plan(profile: Mapping[int, Action], *, enter: Step, safe_harbour: bo
     for tag in profile:
         plan.setdefault(tag, removed)
     plan[PATIENT_ID] = _patient
-    plan[_PIXELS] = _kinds("OB or OW or UN")
     return plan
 
 
