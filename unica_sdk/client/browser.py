@@ -62,10 +62,10 @@ class CatalogueBrowser(Form):
             value=self._begin_with,
             placeholder="Words of title, description, keywords, site",
             description="Search",
-            layout={"width": "100%"},
+            layout={"width": "auto"},
         )
         self.status = ipywidgets.HTML()
-        self.results = ipywidgets.Select(options=[], rows=14, layout={"width": "100%"})
+        self.results = ipywidgets.Select(options=[], rows=14, layout={"width": "auto"})
         self.more = ipywidgets.Button(description="More", layout={"display": "none"})
         self.detail = ipywidgets.HTML()
         for facet in SEARCH_FACETS:
@@ -80,7 +80,8 @@ class CatalogueBrowser(Form):
             [
                 ipywidgets.VBox([choices.widget for choices in self.facets.values()]),
                 ipywidgets.VBox(
-                    [self.text, self.status, self.results, self.more, self.detail], layout={"flex": "1"}
+                    [self.text, self.status, self.results, self.more, self.detail],
+                    layout={"flex": "1", "min_width": "0"},
                 ),
             ]
         )

@@ -75,6 +75,7 @@ class CohortBuilder(Form):
         self.automatic.observe(self._toggled, names="value")
         self._show_budget()
         self._show_query()
+        self.status.value = "Press Count to ask the sites, or edit: the count follows."
         criteria = ipywidgets.HBox(
             [choices.widget for choices in self.fields.values()], layout={"flex_flow": "row wrap"}
         )

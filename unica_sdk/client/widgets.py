@@ -145,7 +145,8 @@ class Choices:
                 )
                 box.observe(lambda change: self._changed(), names="value")
                 self.boxes[value] = box
-            box.description = label
+            # A long label is cut off where it is shown.
+            box.description = box.tooltip = label
         self._box.children = tuple(self.boxes[value] for value in shown)
         self.widget.layout.display = None if shown else "none"
 

@@ -83,8 +83,12 @@ class Bell:
 
 def _wake(waiter: _Waiter) -> None:
     loop, future = waiter
-    if asyncio._get_running_loop() is loop:
-        # Within the loop no byte need be sent to wake it.
+    try:
+        within = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        within = False
+    if within:
+        # Nothing need be sent through the loop's own pipe to wake it.
         _finish(future)
         return
     # A loop that closed meanwhile has nobody left to wake.
