@@ -2,12 +2,14 @@
 
 import struct
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pydicom
 from dicom_files import MAMMOGRAPHY, ROOT
-from hypothesis import strategies as st
 from pydicom.data import get_testdata_files
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
@@ -75,25 +77,35 @@ _SYNTAXES = [
 ]  # fmt: skip
 _LENGTHS = [0, 1, 2, 3, 0x7FFF, 0xFFFE, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
-places = st.integers(0, (1 << 20) - 1).map(lambda number: number / (1 << 20))  # floats would cluster
-edits = st.one_of(
-    st.tuples(st.just("bytes"), places, st.binary(min_size=1, max_size=8)),
-    st.tuples(st.just("bytes"), places, st.sampled_from([_ITEM, _ITEM_END, _END, _UNDEFINED, bytes(16)])),
-    st.tuples(st.just("value"), places, st.binary(min_size=1, max_size=12)),
-    st.tuples(st.just("length"), places, st.sampled_from(_LENGTHS)),
-    st.tuples(st.just("nearly"), places, st.integers(-9, 9)),
-    st.tuples(
-        st.just("vr"), places, st.sampled_from([b"SQ", b"UN", b"OB", b"OW", b"DS", b"US", b"UI", b"ZZ"])
-    ),
-    st.tuples(st.just("nest"), places, st.sampled_from([1, 30, 33, 70, 2000])),
-    st.tuples(st.just("syntax"), places, st.sampled_from(_SYNTAXES)),
-    st.tuples(st.just("cut"), places, st.none()),
-    st.tuples(st.just("twice"), places, st.integers(1, 600)),
-)
-"""One change: of bytes anywhere or in a value, of an element's length or VR, a nest of sequences, …"""
+_VRS = [b"SQ", b"UN", b"OB", b"OW", b"DS", b"US", b"UI", b"ZZ"]
+_BYTES = [_ITEM, _ITEM_END, _END, _UNDEFINED, bytes(16)]
+_KINDS: dict[str, Callable[[Random], Any]] = {
+    "bytes": lambda dice: dice.choice([*_BYTES, dice.randbytes(dice.randint(1, 8))]),
+    "value": lambda dice: dice.randbytes(dice.randint(1, 12)),
+    "vr": lambda dice: dice.choice(_VRS),
+    "length": lambda dice: dice.choice(_LENGTHS),
+    "nearly": lambda dice: dice.randint(-9, 9),
+    "nest": lambda dice: dice.choice([1, 30, 33, 70, 2000]),
+    "syntax": lambda dice: dice.choice(_SYNTAXES),
+    "cut": lambda dice: None,
+    "twice": lambda dice: dice.randint(1, 600),
+}
+"""Kinds of change, and what each needs besides a place: bytes anywhere or in a value, an element's VR or
+length, a nest of sequences, another transfer syntax, an end too early, a piece that comes twice."""
+
+Edit = tuple[str, float, Any]
 
 
-def changed(content: bytes, edit: tuple) -> bytes:
+def some_edits(dice: Random, *, most: int) -> list[Edit]:
+    """A few changes, each with where it is as a share of the file or of its elements.
+
+    By dice and not drawn one by one: hypothesis makes little of examples with hundreds of parts.
+    """
+    kinds = dice.choices(sorted(_KINDS), k=dice.randint(1, most))
+    return [(kind, dice.random(), _KINDS[kind](dice)) for kind in kinds]
+
+
+def changed(content: bytes, edit: Edit) -> bytes:
     """A file after one change; explicit little-endian elements are found, other kinds are hit blindly."""
     kind, share, what = edit
     heads = _heads(content)

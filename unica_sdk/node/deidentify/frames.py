@@ -20,6 +20,7 @@ from pydicom.tag import BaseTag
 
 from unica_sdk.node.deidentify import jpeg, jpeg2000
 from unica_sdk.node.deidentify.codestream import Codestream, Steps, unreadable
+from unica_sdk.node.deidentify.values import text_of
 
 NATIVE: Final = frozenset(
     f"1.2.840.10008.1.2{one}" for one in ("", ".1", ".2", ".1.99")
@@ -30,7 +31,7 @@ WALKED: Final = frozenset(
 )
 """JPEG, JPEG-LS, JPEG 2000 and its high throughput. Which of them a frame is, its first bytes tell."""
 
-_PIXELS: Final = BaseTag(0x7FE00010)
+_SYNTAX, _PIXELS = BaseTag(0x00020010), BaseTag(0x7FE00010)
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _BEGINNINGS: Final = (jpeg.SIGNATURE, jpeg2000.SIGNATURE, jpeg2000.BOXES)
@@ -53,10 +54,11 @@ def blank_frames(dataset: Dataset) -> int:
         DataError: it is compressed in a way that is not known, or not as it should be.
     """
     element = dataset._dict.get(_PIXELS)
-    meta = dataset.__dict__.get("file_meta")
     if element is None or not element.value:
         return 0
-    syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
+    meta = dataset.__dict__.get("file_meta")
+    said = None if meta is None else meta._dict.get(_SYNTAX)
+    syntax = "" if said is None else text_of(said)
     if syntax in NATIVE:
         # Nobody has decoded it, as somebody has what its transfer syntax calls compressed.
         if _in_fragments(element):
