@@ -26,7 +26,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from unica_sdk.errors import ConfigurationError, DataError
 from unica_sdk.node.deidentify import Engine, Report, burned_in, options
-from unica_sdk.node.deidentify.table import basic_profile
+from unica_sdk.node.deidentify.table import EDITION, basic_profile
 from unica_sdk.node.deidentify.words import DESCRIPTORS, kept_words
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "de-identification.md"
@@ -476,7 +476,8 @@ def test_the_options_and_the_table_fit() -> None:
 
 
 def test_the_documentation_lists_what_is_retained() -> None:
-    text = DOCUMENTED.read_text(encoding="utf-8").split("## What is retained")[1]
+    profile, text = DOCUMENTED.read_text(encoding="utf-8").split("## What is retained")
+    assert f"edition {EDITION}" in profile
     listed = re.findall(r"^(?:\w+, )+.*?\.$", text, re.MULTILINE | re.DOTALL)
     assert [set(words[:-1].replace("\n", " ").split(", ")) for words in listed] == [
         set(LAWFUL),
@@ -500,6 +501,7 @@ PRIMARY = ["ORIGINAL", "PRIMARY", "AXIAL"]
         ({"Modality": "DX"}, "image_type"),
         ({"Modality": "MG", "ImageType": PRIMARY, "BurnedInAnnotation": "YES"}, "burned_in"),
         ({"Modality": "MG", "ImageType": PRIMARY, "BurnedInAnnotation": "MAYBE"}, "burned_in"),
+        ({"Modality": "MG", "ImageType": PRIMARY, "BurnedInAnnotation": ["NO", "YES"]}, "burned_in"),
         ({"Modality": "CR", "ImageType": PRIMARY, "ConversionType": "DF"}, "secondary_capture"),
         (
             {"Modality": "CT", "ImageType": PRIMARY, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"},

@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 import unica_sdk
 from unica_sdk.errors import ConfigurationError
 from unica_sdk.node.decoding import check_pixels
+from unica_sdk.node.header_values import MAX_VALUE
 from unica_sdk.node.pool import Failed, WorkerPool
 from unica_sdk.node.scan import (
     RULE_OF,
@@ -179,6 +180,31 @@ def test_only_compressed_pixels_are_for_a_decoder(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "deflated")
     encoded = {name: v.encoded for name, v in _scan(tmp_path).items() if isinstance(v, Scanned)}
     assert encoded == {"deflated": False, "native": False, "rle": True}
+
+
+def test_a_deflated_file_whose_pixels_are_too_few_is_noticed(tmp_path: Path) -> None:
+    dataset = dcmread(write_dicom(tmp_path / "native", patient="P", number=1))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "whole")
+    dataset.Rows += 1
+    dataset.save_as(tmp_path / "short")
+    assert _reasons(_scan(tmp_path)) == {"short": "truncated"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "head"),
+    [("BurnedInAnnotation", b"\x28\0\x01\x03CS"), ("ConversionType", b"\x08\0\x64\0CS")],
+)
+def test_what_cannot_be_read_may_have_warned_of_a_text_in_the_pixels(
+    tmp_path: Path, keyword: str, head: bytes
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", patient="P", number=1, **{keyword: "NO"})
+    before, after = path.read_bytes().split(head + b"\x02\0NO")
+    long = b"YES".ljust(MAX_VALUE + 2)
+    path.write_bytes(before + head + len(long).to_bytes(2, "little") + long + after)
+    (verdict,) = _scan(tmp_path).values()
+    assert isinstance(verdict, Skipped)
+    assert (verdict.reason, verdict.detail) == ("burned_in", f"{keyword} cannot be read.")
 
 
 def test_compressed_pixels_that_do_not_decode_are_noticed(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dicom_files import write_clinical, write_collection
+from dicom_files import write_clinical, write_collection, write_dicom
 from node_people import People
 from typer.testing import CliRunner
 
 from unica_sdk.cli import app
 from unica_sdk.errors import ConfigurationError, Unavailable
 from unica_sdk.federation.ports import Refusal
-from unica_sdk.node import cohort
+from unica_sdk.node import cohort, rotation
 from unica_sdk.node.admitted import open_admitted
 from unica_sdk.node.answers import Answerer
 from unica_sdk.node.consent import ConsentRegistry, Mode
@@ -170,6 +170,23 @@ def test_a_rotation_killed_anywhere_is_done_by_the_next(home: NodeHome, at: int)
     assert {e.identifier for e in ConsentRegistry.of(home).entries()} == {"P0001", "P0002", "P0100"}
 
 
+def test_what_was_ingested_after_a_rotation_was_cut_short_is_not_lost(
+    home: NodeHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(home: NodeHome) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rotation, "_swap", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        rotate(home)
+    monkeypatch.undo()
+    images, _ = write_collection(tmp_path / "more", patients=2, first=700)
+    ingest(home, images, dataset="more", **WORDS)
+    rotate(home)
+    with open_admitted(home) as index:
+        assert cohort.count(index, CohortQuery()) == PATIENTS + 2
+
+
 def test_a_folder_that_is_gone_keeps_the_key(home: NodeHome, tmp_path: Path) -> None:
     sources = home.folder / "sources.json"
     content = json.loads(sources.read_bytes())
@@ -271,7 +288,11 @@ def test_the_command_line_takes_identifiers_from_a_file_or_standard_input_alone(
     listed = tmp_path / "people.txt"
     listed.write_text("\ufeffP0001\r\n\r\n P0002 \r\n", encoding="utf-8")
     said = run(app, ["node", "consent", "withdraw", *where, str(listed)])
-    assert (said.exit_code, "Withdrew of 2 people" in said.output, "P0001" in said.output) == (0, True, False)
+    assert (said.exit_code, "withdrawal of 2 people" in said.output, "P0001" in said.output) == (
+        0,
+        True,
+        False,
+    )
     again = run(app, ["node", "consent", "add", *where, "--dataset", "screening"], input="P0002\n")
     assert again.exit_code == 0
     declared = run(app, ["node", "consent", "declare", "screening", "opt-in", *where])
@@ -283,11 +304,46 @@ def test_the_command_line_takes_identifiers_from_a_file_or_standard_input_alone(
         ("P0002", None, "withdraw"),
         ("P0002", "screening", "add"),
     ]
-    one = run(app, ["node", "consent", "list", *where, "-"], input="P0001\n").output
+    one = run(app, ["node", "consent", "list", *where, "-"], input="\ufeffP0001\r\n").output
     assert ("P0001" in one, "P0002" in one) == (True, False)
     assert run(app, ["node", "consent", "withdraw", *where], input="\n").exit_code == 1
+    assert "no image" not in said.output
     audit = (node.folder / "audit.jsonl").read_text()
     assert not any(name in audit for name in ("P0001", "P0002"))
+
+
+@pytest.mark.parametrize(
+    ("named", "dataset", "says"),
+    [
+        ("P0003\nP00O4\n", [], "1 of these 2 have no image in the index now."),
+        ("P0003\n", ["--dataset", "sreening"], "1 of these 1 have no image in the dataset sreening now."),
+        ("P0003\n", ["--dataset", "screening"], ""),
+    ],
+)
+def test_a_word_that_concerns_nobody_here_is_recorded_and_said_to(
+    node: NodeHome, named: str, dataset: list[str], says: str
+) -> None:
+    words = ["node", "consent", "withdraw", "--home", str(node.folder), *dataset]
+    said = " ".join(CliRunner().invoke(app, words, input=named).output.split())
+    assert "Recorded the withdrawal" in said
+    assert (says in said) and ("no image" in said) is bool(says)
+    assert ConsentRegistry.of(node).revision() == 1
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(empty_node: NodeHome, tmp_path: Path) -> None:
+    """A stranger's word must not end a command with a traceback after all was done."""
+    write_dicom(tmp_path / "d" / "1.dcm", patient="[/b]", number=1)
+    (tmp_path / "d" / "[bold].txt").write_text("no image")
+    table = write_clinical(
+        tmp_path / "c.csv", [{"patient_id": "[/b]", "outcome": "[/b]", "diagnosis": "none"}]
+    )
+    run, where = CliRunner().invoke, ["--home", str(empty_node.folder)]
+    words = ["node", "ingest", str(tmp_path / "d"), *where, "--dataset", "one", "--clinical", str(table)]
+    done = run(app, words)
+    assert (done.exit_code, "[/b]" in done.output, "[bold].txt" in done.output) == (0, True, True)
+    run(app, ["node", "consent", "add", *where], input="[/b]\n")
+    shown = run(app, ["node", "consent", "list", *where])
+    assert (shown.exit_code, "[/b]" in shown.output) == (0, True)
 
 
 def test_the_command_line_prints_templates_and_rotates(home: NodeHome, tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
-from unica_sdk.errors import ConfigurationError, InvalidRequest
+from unica_sdk.errors import ConfigurationError, InvalidRequest, UnicaError
 from unica_sdk.node.consent import ConsentRegistry, Mode, Word
 from unica_sdk.node.home import NodeHome
+from unica_sdk.node.index import Index
 from unica_sdk.node.rotation import rotate
 
 MODES = ", ".join(Mode)
@@ -28,14 +31,18 @@ def read_identifiers(file: Path) -> list[str]:
         ConfigurationError: the file cannot be read.
     """
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        # With the mark that some programs begin a file with: it would make the first one another person.
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigurationError("The list of identifiers cannot be read.", where=str(file)) from err
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def say(home: Path, word: Word, file: Path, *, dataset: str | None) -> str:
-    """Record what the people in a file say, and return a sentence about it that names nobody.
+    """Record what the people in a file say, and return sentences about it that name nobody.
+
+    They say how many of these people the index has not, for a word that is misspelt changes nothing.
 
     Raises:
         UnicaError: there is no such node, nobody was named, or it could not be recorded.
@@ -43,14 +50,35 @@ def say(home: Path, word: Word, file: Path, *, dataset: str | None) -> str:
     identifiers = read_identifiers(file)
     if not identifiers:
         raise InvalidRequest("Nobody was named.", hint="One identifier stands on each line.")
-    registry = ConsentRegistry.of(NodeHome.open(home))
+    node = NodeHome.open(home)
+    registry = ConsentRegistry.of(node)
     number = (registry.add if word == "add" else registry.withdraw)(identifiers, dataset=dataset)
     about = f"dataset {dataset}" if dataset else "everything"
-    done = "Recorded consent" if word == "add" else "Withdrew"
+    done = "consent" if word == "add" else "withdrawal"
     known = len(set(identifiers)) - number
     return (
-        f"{done} of {number} people for {about}; {known} had said so before. Revision {registry.revision()}."
+        f"Recorded the {done} of {number} people for {about}; {known} had said so before."
+        f" Revision {registry.revision()}.{_strangers(node, registry, identifiers, dataset)}"
     )
+
+
+def _strangers(node: NodeHome, registry: ConsentRegistry, identifiers: list[str], dataset: str | None) -> str:
+    """Say how many of these people have no image in the index, or in the dataset."""
+    people = {registry.pseudonym(identifier) for identifier in identifiers}
+    try:
+        with Index.open(node.index_folder) as index:
+            ((there,),) = index.rows(
+                "SELECT count(DISTINCT patient) FROM instance"
+                " WHERE patient IN (SELECT unnest($people::VARCHAR[]))"
+                " AND dataset = coalesce($dataset, dataset)",
+                {"people": list(people), "dataset": dataset},
+            )
+    except UnicaError as err:
+        # It is recorded all the same, and is there when the index is.
+        return f" Which of them have images is not known: {err.message}"
+    absent = len(people) - there
+    where = f"in the dataset {dataset}" if dataset else "in the index"
+    return f" {absent} of these {len(people)} have no image {where} now." if absent else ""
 
 
 def declare(home: Path, dataset: str, mode: str) -> str:
@@ -89,7 +117,7 @@ def show(home: Path, file: Path | None, *, as_json: bool) -> None:
     table = Table("Identifier", "About", "Last word", "Since")
     for entry in entries:
         table.add_row(
-            entry.identifier, entry.dataset or "everything", entry.word, f"{entry.at:%Y-%m-%d %H:%M}"
+            Text(entry.identifier), entry.dataset or "everything", entry.word, f"{entry.at:%Y-%m-%d %H:%M}"
         )
     for dataset, mode in sorted(state.modes.items()):
         Console().print(f"{dataset} is {mode}.", markup=False, highlight=False)
@@ -107,7 +135,7 @@ def change_key(home: Path) -> str:
 
         def progress(folder: str, done: int, total: int) -> None:
             if folder not in tasks:
-                tasks[folder] = bar.add_task(folder, total=total)
+                tasks[folder] = bar.add_task(escape(folder), total=total)
             bar.update(tasks[folder], completed=done, total=total)  # type: ignore[arg-type]
 
         reports = rotate(NodeHome.open(home), progress=progress)

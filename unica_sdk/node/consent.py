@@ -23,8 +23,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from unica_sdk.audit import AuditLog
 from unica_sdk.errors import ConfigurationError, DataError, InvalidRequest, Unavailable
 from unica_sdk.files import locked, write_private
@@ -34,7 +32,6 @@ from unica_sdk.node.consent_file import (
     append,
     cipher_of,
     make,
-    plain,
     proof_of,
     read_revision,
     read_state,
@@ -43,8 +40,8 @@ from unica_sdk.node.consent_file import (
     unsealed,
 )
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.keys import SiteKey
-from unica_sdk.schemas.contract import Name
+from unica_sdk.node.index_tables import check_dataset_name
+from unica_sdk.node.keys import SiteKey, plain
 
 __all__ = ["Consent", "ConsentRegistry", "Entry", "Mode", "Word", "rotating"]
 
@@ -125,7 +122,7 @@ class ConsentRegistry:
             AuditBroken: the audit cannot be written; nothing was recorded.
             DataError: the registry cannot be written.
         """
-        _check_dataset(dataset)
+        check_dataset_name(dataset)
         with self._writing() as connection:
             now = read_state(connection)
             if now.modes.get(dataset) is mode:
@@ -220,7 +217,7 @@ class ConsentRegistry:
 
     def _say(self, word: Word, identifiers: Iterable[str], dataset: str | None) -> int:
         if dataset is not None:
-            _check_dataset(dataset)
+            check_dataset_name(dataset)
         people = {self.pseudonym(identifier): identifier for identifier in _checked(identifiers)}
         cipher = cipher_of(self._key)
         with self._writing() as connection:
@@ -317,14 +314,3 @@ def _checked(identifiers: Iterable[str]) -> list[str]:
                 hint="Nothing was recorded. One identifier stands on each line.",
             )
     return found
-
-
-def _check_dataset(dataset: str) -> None:
-    try:
-        TypeAdapter(Name).validate_python(dataset)
-    except ValidationError as err:
-        raise InvalidRequest(
-            f"{dataset[:80]!r} is not a dataset's name.",
-            where="dataset",
-            hint="Use lower-case letters, digits, dots, dashes and underscores.",
-        ) from err

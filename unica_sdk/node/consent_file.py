@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from unica_sdk.errors import DataError
-from unica_sdk.node.keys import SiteKey
+from unica_sdk.node.keys import SiteKey, plain
 
 _PAD = 128
 """Sealed identifiers are padded to multiples of this, so that they tell nothing by their length."""
@@ -172,11 +172,6 @@ def append(
         "INSERT INTO entry (revision, at, kind, person, dataset, mode) VALUES (?, ?, ?, ?, ?, ?)",
         (revision, datetime.now(UTC).isoformat(), kind, person, dataset, mode),
     )
-
-
-def plain(identifier: str) -> str:
-    """Return an identifier as the index names it: blanks and DICOM's padding around it do not count."""
-    return identifier.replace("\0", "").strip()
 
 
 def cipher_of(key: SiteKey) -> AESGCM:

@@ -44,12 +44,10 @@ from unica_sdk.node.header_values import (
     converter,
     little_endian,
 )
+from unica_sdk.node.syntaxes import BIG_ENDIAN, DEFLATED, IMPLICIT
 
 __all__ = ["Header", "HeaderScanner", "NoHeader", "Pixels", "Value"]
 
-IMPLICIT = "1.2.840.10008.1.2"
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
-DEFLATED = "1.2.840.10008.1.2.1.99"
 STANDARD = "1.2.840.10008."
 
 MAX_DEPTH = 64

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
+from unica_sdk.errors import InvalidRequest
+from unica_sdk.schemas.contract import Name
+
 SCHEMA = 5
 """Raised when the tables change: an index of another schema is built anew, from the folders it came from."""
 
@@ -86,6 +91,22 @@ class DatasetInfo:
     description: str
     synthetic: bool
     clinical: bool = False
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse what is no short name of a dataset.
+
+    Raises:
+        InvalidRequest: this is none.
+    """
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as err:
+        raise InvalidRequest(
+            f"{name[:80]!r} is not a dataset's name.",
+            where="dataset",
+            hint="Use lower-case letters, digits, dots, dashes and underscores.",
+        ) from err
 
 
 TABLES = """

@@ -20,9 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from unica_sdk.errors import ConfigurationError, DataError, InvalidRequest
+from unica_sdk.errors import ConfigurationError, DataError
 from unica_sdk.files import locked
 from unica_sdk.node.clinical import ClinicalRow, Unmapped, read_clinical
 from unica_sdk.node.consent import ConsentRegistry
@@ -33,16 +31,16 @@ from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.imaging.preparation import Preparation
 from unica_sdk.node.imaging.upkeep import Filled, tend
 from unica_sdk.node.index import ClinicalFact, DatasetInfo, Publication, kept_paths, publish
-from unica_sdk.node.index_tables import SCHEMA
+from unica_sdk.node.index_tables import SCHEMA, check_dataset_name
 from unica_sdk.node.intake import Intake, Progress, processes_for, to_read
-from unica_sdk.node.keys import SiteKey
+from unica_sdk.node.keys import SiteKey, plain
 from unica_sdk.node.ledger import Ledger
 from unica_sdk.node.quality import collection, report, rules
 from unica_sdk.node.quarantine import Quarantined, write_list
 from unica_sdk.node.scan import Skipped, files_of, listed, nameable, shown
 from unica_sdk.node.sources import Source, remember
 from unica_sdk.node.store import Store
-from unica_sdk.schemas.contract import Name, canonical_json
+from unica_sdk.schemas.contract import canonical_json
 
 __all__ = ["IngestReport", "Progress", "Skipped", "ingest", "patient_pseudonym"]
 
@@ -121,7 +119,7 @@ def ingest(
         Unavailable: the cluster cannot be reached or did not finish.
         AuditBroken: the audit cannot be written; nothing was published.
     """
-    _check_name(dataset)
+    check_dataset_name(dataset)
     folder = folder.resolve()
     if not nameable(folder):
         raise ConfigurationError("The folder's name is not UTF-8.", where=shown(folder))
@@ -318,23 +316,12 @@ def _basis(key: SiteKey) -> str:
     return key.name("basis", canonical_json([rules.EDITION, PROFILE, SCHEMA]))
 
 
-def _check_name(dataset: str) -> None:
-    try:
-        TypeAdapter(Name).validate_python(dataset)
-    except ValidationError as err:
-        raise InvalidRequest(
-            f"{dataset!r} is not a dataset's name.",
-            where="dataset",
-            hint="Use lower-case letters, digits, dots, dashes and underscores.",
-        ) from err
-
-
 def patient_pseudonym(key: SiteKey, patient: str) -> str:
     """Return the name under which the index knows a patient; only this site can make it again.
 
     It is the one in the copies: `deidentify.Engine.pseudonym`.
     """
-    return key.name("patient", patient.replace("\0", "").strip().encode())
+    return key.name("patient", plain(patient).encode())
 
 
 def _fact(key: SiteKey, row: ClinicalRow) -> ClinicalFact:

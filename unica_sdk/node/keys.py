@@ -53,6 +53,16 @@ class SiteKey:
         return self.digest(purpose, value)[:16].hex()
 
 
+def plain(identifier: str) -> str:
+    r"""Return a patient's identifier as every name is made from it: blanks and padding do not count.
+
+    Example:
+        >>> plain(" 4711\0")
+        '4711'
+    """
+    return identifier.replace("\0", "").strip()
+
+
 def make_key_files(folder: Path) -> None:
     """Write site.key, signing.key and engine.key, each readable by its owner alone; existing ones are kept.
 

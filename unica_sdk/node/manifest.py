@@ -16,14 +16,12 @@ from typing import Literal
 
 from unica_sdk.errors import DataError
 from unica_sdk.node.header_values import Header, Pixels, little_endian
+from unica_sdk.node.syntaxes import UNCOMPRESSED
 
 Gap = Literal["no_pixels", "cut_off", "too_short", "unterminated", "odd_fragments"]
 """What is wrong with a file's pixel data: none declared; the file ends before it does; it is shorter than its
 own rows and columns; no delimiter ends its fragments; something that is no fragment lies among them, or more
 than a million do."""
-
-NATIVE = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"))
-"""The transfer syntaxes whose pixel data has the length that the header implies."""
 
 MAX_FRAGMENTS = 1 << 20
 """Fragments that are followed; a second's work."""
@@ -86,8 +84,8 @@ def missing(path: str | Path, header: Header) -> Gap | None:
     """Say what of a file's pixel data is not there; None where all is.
 
     Native pixel data is judged by its declared length, the file's, and the image's dimensions; encapsulated
-    data by following its fragments to the delimiter. Pixels are not read. A deflated file has no place to
-    look at and passes: its decoder will tell.
+    data by following its fragments to the delimiter. Pixels are not read. Those of a deflated file are judged
+    by their declared length alone: that all of it is there shows when the file is inflated for its copy.
 
     Raises:
         DataError: the file cannot be read.
@@ -96,7 +94,7 @@ def missing(path: str | Path, header: Header) -> Gap | None:
     if pixels is None:
         return "no_pixels"
     if pixels.offset is None:
-        return None
+        return _too_short(header, pixels)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as err:
@@ -131,12 +129,13 @@ def expected_length(header: Header) -> int | None:
 
 
 def _native_gap(header: Header, pixels: Pixels, offset: int, size: int) -> Gap | None:
-    length = pixels.length or 0
-    if offset + length > size:
-        return "cut_off"
-    if header.transfer_syntax in NATIVE and pixels.keyword == "PixelData":
+    return "cut_off" if offset + (pixels.length or 0) > size else _too_short(header, pixels)
+
+
+def _too_short(header: Header, pixels: Pixels) -> Gap | None:
+    if header.transfer_syntax in UNCOMPRESSED and pixels.keyword == "PixelData":
         expected = expected_length(header)
-        if expected is not None and length < expected:
+        if expected is not None and (pixels.length or 0) < expected:
             return "too_short"
     return None
 

@@ -39,9 +39,8 @@ CLEARED = ("snapshots", "quarantine")
 
 
 class _Plan(Contract):
-    """What is still to do; kept in rotation.json."""
+    """How far it is; kept in rotation.json."""
 
-    sources: tuple[Source, ...]
     emptied: bool = False
 
 
@@ -69,11 +68,11 @@ def rotate(
 
 def _begin(home: NodeHome) -> None:
     with locked(home.folder / ".ingest.lock"):
-        plan = _Plan(sources=sources_of(home.folder))
-        _check(home, plan)
+        sources = sources_of(home.folder)
+        _check(home, sources)
         registry = ConsentRegistry.of(home)
         there = registry.revision() > 0
-        home.audit.append(actor="operator", action="key_rotate", subject=home.site, sources=len(plan.sources))
+        home.audit.append(actor="operator", action="key_rotate", subject=home.site, sources=len(sources))
         stage = home.folder / STAGE
         if stage.exists():
             shutil.rmtree(stage)
@@ -88,14 +87,14 @@ def _begin(home: NodeHome) -> None:
                 sync(stage / FILE)
             sync(stage)
             sync(home.folder)
-            write_private(home.folder / ROTATION, plan.canonical())
+            write_private(home.folder / ROTATION, _Plan().canonical())
             _swap(home)
 
 
-def _check(home: NodeHome, plan: _Plan) -> None:
-    known = {(source.dataset, source.folder) for source in plan.sources}
+def _check(home: NodeHome, sources: tuple[Source, ...]) -> None:
+    known = {(source.dataset, source.folder) for source in sources}
     lost = [folder for dataset, folder in _indexed(home) if (dataset, folder) not in known]
-    for source in plan.sources:
+    for source in sources:
         named = [source.folder, source.clinical, source.mapping]
         lost += [name for name in named if name is not None and not Path(name).exists()]
         if source.mapping is not None and source.mapping not in lost:
@@ -138,8 +137,10 @@ def _finish(
                 start_anew(home.index_folder)
             plan = plan.model_copy(update={"emptied": True})
             write_private(marker, plan.canonical())
+        # As they are now: somebody may have ingested one more after this was cut short.
+        sources = sources_of(home.folder)
     reports = []
-    for source in plan.sources:
+    for source in sources:
         reports.append(
             ingest(
                 home,

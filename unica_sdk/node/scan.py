@@ -22,8 +22,9 @@ import unica_sdk
 from unica_sdk.errors import ConfigurationError, DataError
 from unica_sdk.node.deidentify.burned_in import burned_in
 from unica_sdk.node.header import Header, HeaderScanner, NoHeader
-from unica_sdk.node.manifest import NATIVE, Fingerprint, Gap, fingerprint, missing
+from unica_sdk.node.manifest import Fingerprint, Gap, fingerprint, missing
 from unica_sdk.node.quality.headers import identifiers, judge, words_outside
+from unica_sdk.node.syntaxes import UNCOMPRESSED
 
 Reason = Literal[
     "empty",
@@ -68,7 +69,9 @@ _GAPS: dict[Gap, Reason] = {
     "unterminated": "truncated",
     "odd_fragments": "corrupt",
 }
-_UNCOMPRESSED = NATIVE | {"1.2.840.10008.1.2.1.99"}
+_WARNINGS = ("BurnedInAnnotation", "ConversionType", "SOPClassUID")
+"""What may warn of a text in the pixels: where one is there and cannot be read, it may have done so."""
+
 _PIECE = 1 << 20
 _AGE = re.compile(r"^(\d{3})([DWMY])$")
 _DAYS = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
@@ -205,7 +208,7 @@ def _scan_file(scanner: HeaderScanner, path: str) -> Verdict:
             path=path,
             fingerprint=whole,
             pixels=pixels,
-            encoded=header.transfer_syntax not in _UNCOMPRESSED,
+            encoded=header.transfer_syntax not in UNCOMPRESSED,
             findings=judge(header, today=datetime.now(UTC).date()),
             words=words_outside(header),
         )
@@ -225,6 +228,8 @@ def _check_hard_rules(path: str, header: Header) -> None:
         raise _Skip("incomplete", absent)
     if gap := missing(path, header):
         raise _Skip(_GAPS[gap], gap.replace("_", " "))
+    if unread := [keyword for keyword in _WARNINGS if keyword in header.malformed]:
+        raise _Skip("burned_in", f"{unread[0]} cannot be read.")
     verdict = burned_in(dict(header.values))
     if not verdict.passes:
         raise _Skip("burned_in", verdict.text)

@@ -61,16 +61,6 @@ class Store:
             raise DataError("This is no name of a copy.", where=name[:120])
         return self.folder / name
 
-    def name_of(self, path: str | Path) -> str:
-        """Return the name of a copy from where it is; "" where that is not in this store.
-
-        Example:
-            >>> Store(Path("/store")).name_of("/elsewhere/x.dcm")
-            ''
-        """
-        prefix = f"{self.folder}/"
-        return str(path)[len(prefix) :] if str(path).startswith(prefix) else ""
-
     def there(self, name: str, size: int) -> bool:
         """Whether a copy is there and as long as it was."""
         try:

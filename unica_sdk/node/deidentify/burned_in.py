@@ -63,11 +63,11 @@ def _code(header: Header) -> Code:
     storage = _word(header, "SOPClassUID")
     if (storage + ".").startswith(SECONDARY_CAPTURE + ".") or _word(header, "ConversionType"):
         return "secondary_capture"
-    annotation = _word(header, "BurnedInAnnotation")
-    if annotation not in ("", "NO"):
+    annotations = set(_words(header, "BurnedInAnnotation")) - {""}
+    if annotations - {"NO"}:
         return "burned_in"
     origin, kind = (*_words(header, "ImageType"), "", "")[:2]
-    derived = origin == "DERIVED" and modality in PROJECTION and annotation == "NO"
+    derived = origin == "DERIVED" and modality in PROJECTION and annotations == {"NO"}
     if kind != "PRIMARY" or not (origin == "ORIGINAL" or derived):
         return "image_type"
     return "passed"

@@ -31,6 +31,7 @@ from unica_sdk.node.deidentify.plan import (
 from unica_sdk.node.deidentify.report import Done, Report
 from unica_sdk.node.deidentify.table import EDITION, basic_profile
 from unica_sdk.node.deidentify.values import Element, raw, text_of
+from unica_sdk.node.keys import plain
 
 DEPTH: Final = 32
 """How deep sequences may nest; a header that goes deeper is refused."""
@@ -89,7 +90,7 @@ class Engine:
 
     def pseudonym(self, patient: str) -> str:
         """Return the name this site gives a patient identifier; surrounding blanks do not count."""
-        return self._names.patient(patient.replace("\0", "").strip())
+        return self._names.patient(plain(patient))
 
     def deidentify(self, dataset: Dataset) -> Dataset:
         """Return a de-identified copy of a dataset; see `run`."""
@@ -151,8 +152,8 @@ class Engine:
             # A plain int: comparing pydicom's tags runs Python code.
             step = plan.get(int(tag), unplanned)
             if step is None:
-                plain = isinstance(element, RawDataElement) and element.value is not None
-                step = _keep if plain and element.VR not in _DISGUISES else self._keep_with_care
+                as_read = isinstance(element, RawDataElement) and element.value is not None
+                step = _keep if as_read and element.VR not in _DISGUISES else self._keep_with_care
             if step is _keep:
                 elements[tag] = element
                 continue
@@ -236,9 +237,9 @@ def patient_of(dataset: Dataset) -> str:
     value = element.value
     if isinstance(element, RawDataElement) and isinstance(value, bytes):
         if value.isascii() and b"\x1b" not in value and b"\\" not in value:
-            return value.decode("ascii").replace("\0", "").strip()
+            return plain(value.decode("ascii"))
         value = convert_raw_data_element(element, encoding=dataset._character_set, ds=dataset).value
-    return "" if value is None else str(value).replace("\0", "").strip()
+    return "" if value is None else plain(str(value))
 
 
 def _items(passing: Pass, element: Element) -> tuple[list[Dataset] | None, bool]:

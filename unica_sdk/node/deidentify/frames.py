@@ -21,10 +21,8 @@ from pydicom.tag import BaseTag
 from unica_sdk.node.deidentify import jpeg, jpeg2000
 from unica_sdk.node.deidentify.codestream import Codestream, Steps, unreadable
 from unica_sdk.node.deidentify.values import text_of
+from unica_sdk.node.syntaxes import UNCOMPRESSED
 
-NATIVE: Final = frozenset(
-    f"1.2.840.10008.1.2{one}" for one in ("", ".1", ".2", ".1.99")
-)  # the last one compresses the whole file, and no pixels
 RLE: Final = "1.2.840.10008.1.2.5"
 WALKED: Final = frozenset(
     f"1.2.840.10008.1.2.4.{number}" for number in (*range(50, 71), 80, 81, *range(90, 94), *range(201, 204))
@@ -59,7 +57,7 @@ def blank_frames(dataset: Dataset) -> int:
     meta = dataset.__dict__.get("file_meta")
     said = None if meta is None else meta._dict.get(_SYNTAX)
     syntax = "" if said is None else text_of(said)
-    if syntax in NATIVE:
+    if syntax in UNCOMPRESSED:
         # Nobody has decoded it, as somebody has what its transfer syntax calls compressed.
         if _in_fragments(element):
             raise unreadable("Their transfer syntax has no fragments.")

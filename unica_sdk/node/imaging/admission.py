@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.node.imaging.table import CaseTable, Texts
+from unica_sdk.node.syntaxes import BIG_ENDIAN, EXPLICIT, IMPLICIT, NATIVE, UNCOMPRESSED
 
 Reason = Literal[
     "no_pixels",
@@ -27,12 +28,6 @@ Reason = Literal[
     "gap",
 ]
 """Why a case is not among the arrays. The last five are of volumes: see `volumes`."""
-
-NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-UNCOMPRESSED = (*NATIVE, BIG_ENDIAN, DEFLATED)
-"""Transfer syntaxes that take no codec; pixel data of any other is encapsulated."""
 
 
 def refusals(table: CaseTable) -> Texts:
@@ -55,7 +50,7 @@ def at_offset(table: CaseTable) -> NDArray[np.bool_]:
     """Return which readable images can be read where they lie, without a codec."""
     # Bytes of 8-bit pixels may lie swapped in big endian's words; that is for pydicom to tell.
     swapped = _is(table.transfer_syntax, BIG_ENDIAN) & (table.bits_allocated == 16)
-    plain = _is(table.transfer_syntax, *NATIVE) | swapped
+    plain = _is(table.transfer_syntax, IMPLICIT, EXPLICIT) | swapped
     return np.asarray(plain & (table.pixel_offset >= 0) & ~_cut_off(table) & ~table.nonlinear)
 
 
@@ -69,7 +64,7 @@ def _is(texts: Texts, *words: str) -> NDArray[np.bool_]:
 
 
 def _uncompressed(table: CaseTable) -> NDArray[np.bool_]:
-    return _is(table.transfer_syntax, *NATIVE, BIG_ENDIAN) & (table.pixel_offset >= 0)
+    return _is(table.transfer_syntax, *NATIVE) & (table.pixel_offset >= 0)
 
 
 def _absent(table: CaseTable) -> NDArray[np.bool_]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unica_sdk.errors import DataError
-from unica_sdk.node.imaging.admission import BIG_ENDIAN
 from unica_sdk.node.imaging.table import CaseTable
+from unica_sdk.node.syntaxes import BIG_ENDIAN
 
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a file may have become a pipe
 

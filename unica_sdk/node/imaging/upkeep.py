@@ -18,7 +18,7 @@ from unica_sdk.errors import DataError
 from unica_sdk.node.admitted import AdmittedIndex
 from unica_sdk.node.consent import Consent, ConsentRegistry
 from unica_sdk.node.home import NodeHome
-from unica_sdk.node.imaging.admission import UNCOMPRESSED, compressed
+from unica_sdk.node.imaging.admission import compressed
 from unica_sdk.node.imaging.cache import PreparedCache
 from unica_sdk.node.imaging.opening import image_cache
 from unica_sdk.node.imaging.preparation import IMAGES, VOLUMES, Preparation
@@ -27,6 +27,7 @@ from unica_sdk.node.imaging.segments import KEY
 from unica_sdk.node.imaging.storage import SPARE, CacheFolder, readable
 from unica_sdk.node.imaging.table import KEY_DIGITS, CaseTable
 from unica_sdk.node.index_tables import SCHEMA
+from unica_sdk.node.syntaxes import UNCOMPRESSED
 
 _PEOPLE = 500
 """Whose series are put together at a time."""

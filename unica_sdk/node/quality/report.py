@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from unica_sdk.files import private_folder, write_private
+from unica_sdk.node.index_tables import InstanceRow
 from unica_sdk.node.ledger import Ledger
 from unica_sdk.node.quality.html import page
 from unica_sdk.node.quality.rules import EDITION, RULES, Dimension, Finding, Unit
@@ -26,20 +27,26 @@ _NUMBERS: Mapping[Unit, str] = {
     "series": "SELECT count(DISTINCT nullif(series, '')) FROM kept",
 }
 
+
+def _of_row(column: str) -> str:
+    """Return the expression of what the ledger's image row has in a column of the index."""
+    return f"json_extract(image, '$[{InstanceRow._fields.index(column)}]')"
+
+
 _DISTRIBUTIONS: Mapping[str, str] = {
     "Modality": "SELECT modality, count(*) FROM kept GROUP BY 1 ORDER BY 2 DESC, 1",
-    "Body part": "SELECT coalesce(json_extract(image, '$[6]'), '(none that is known)'), count(*) FROM kept"
+    "Body part": f"SELECT coalesce({_of_row('body_part')}, '(none that is known)'), count(*) FROM kept"  # noqa: S608
     " GROUP BY 1 ORDER BY 2 DESC, 1",
-    "Manufacturer": "SELECT coalesce(json_extract(image, '$[7]'), '(not given)'), count(*) FROM kept"
+    "Manufacturer": f"SELECT coalesce({_of_row('manufacturer')}, '(not given)'), count(*) FROM kept"  # noqa: S608
     " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 12",
     "Sex": "SELECT coalesce(sex, '(not given)'), count(DISTINCT patient) FROM kept GROUP BY 1 ORDER BY 1",
-    "Age": "SELECT coalesce((10 * (age / 10)) || '–' || (10 * (age / 10) + 9), '(not given)'), count(*)"
-    " FROM (SELECT min(json_extract(image, '$[9]')) AS age FROM kept GROUP BY patient)"
+    "Age": "SELECT coalesce((10 * (age / 10)) || '–' || (10 * (age / 10) + 9), '(not given)'), count(*)"  # noqa: S608
+    f" FROM (SELECT min({_of_row('age')}) AS age FROM kept GROUP BY patient)"
     " GROUP BY 1 ORDER BY min(coalesce(age, 1000))",
     "Year of acquisition (dates are shifted)": "SELECT coalesce(substr(day, 1, 4), '(not given)'), count(*)"
     " FROM kept GROUP BY 1 ORDER BY 1",
 }
-"""What a report shows of the images that were kept, by place in `InstanceRow`: title to words and numbers."""
+"""What a report shows of the images that were kept: title to words and numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

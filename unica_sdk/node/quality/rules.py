@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 Dimension = Literal["complete", "unique", "consistent", "accurate", "integrity", "privacy"]
 Unit = Literal["files", "images", "studies", "series", "patients"]
 
-EDITION: Final = 1
+EDITION: Final = 2
 """Raised when a rule changes: files are then judged again although they are the same."""
 
 
