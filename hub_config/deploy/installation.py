@@ -26,8 +26,8 @@ EXTRAS = {
 }
 INPUTS = ("pyproject.toml", "constraints.txt", "package.json", "package-lock.json")
 CHECKS = (
-    ("ruff", "check", "unica_sdk", "hub_config", "tests"),
-    ("ruff", "format", "--check", "unica_sdk", "hub_config", "tests"),
+    ("ruff", "check", "unica_sdk", "hub_config", "tests", "benchmarks"),
+    ("ruff", "format", "--check", "unica_sdk", "hub_config", "tests", "benchmarks"),
     ("mypy",),
     # The examples in docstrings; what JupyterHub and JupyterLab execute as configuration cannot be imported.
     ("pytest", "--doctest-modules", "--ignore-glob=*_config.py", "unica_sdk", "hub_config"),

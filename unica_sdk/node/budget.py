@@ -82,7 +82,7 @@ def asked_by_records(datasets: Sequence[str], version: int) -> Asked:
 
     Example:
         >>> asked_by_records(["mammograms"], 7).cost
-        4
+        6
     """
     question = canonical_json(["records", *sorted(datasets)])
     return Asked(question=question, version=version, cost=RECORD_COST * len(datasets))
