@@ -187,7 +187,8 @@ def _unused_in_rle(value: bytes, fragment: Place) -> Place:
 def _texts(value: bytes, frame: list[Place], steps: Steps) -> list[Place]:
     if len(frame) == 1:
         return _walk(Codestream(value, *frame[0], steps))
-    whole = b"".join([value[start:end] for start, end in frame])
+    view = memoryview(value)
+    whole = b"".join([view[start:end] for start, end in frame])
     return list(_spread(_walk(Codestream(whole, 0, len(whole), steps)), frame))
 
 
