@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
