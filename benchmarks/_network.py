@@ -37,6 +37,7 @@ from unica_sdk.client.transport import open_gateway
 from unica_sdk.gateway.keys import write_public_key
 from unica_sdk.gateway.serve import GatewaySettings, serve
 from unica_sdk.gateway.store import Store
+from unica_sdk.node.about import About, say
 from unica_sdk.node.agent import Agent
 from unica_sdk.node.home import NodeHome, policy_text
 from unica_sdk.node.ingest import ingest
@@ -119,6 +120,16 @@ def running(
         yield Measured(address=address, client=client, processes=processes, real=names, simulated=sims)
 
 
+_ABOUT = About(
+    description="Synthetic: of nobody.",
+    keywords=("synthetic",),
+    contact="nobody@unica.example",
+    provenance="Made by a program: there is no person behind it.",
+    collection_method="patient_based",
+)
+"""What a site must say before its record is published."""
+
+
 def fill(store: Store, records: Mapping[str, Sequence[DatasetRecord]]) -> None:
     """Enter sites with these records."""
     for site, described in records.items():
@@ -152,6 +163,7 @@ def _homes(folder: Path, sites: Sequence[str]) -> dict[str, NodeHome]:
     for site in sites:
         home = NodeHome.create(folder / "homes" / site, site=site, name=site, country="GR")
         (home.folder / "policy.toml").write_text(policy_text(POLICY))
+        say(home, None, _ABOUT)
         if homes:
             first = next(iter(homes.values()))
             shutil.copytree(first.index_folder, home.index_folder, dirs_exist_ok=True)
