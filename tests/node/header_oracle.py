@@ -7,6 +7,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import BytesLengthException
 from pydicom.uid import UID
 
 from unica_sdk.node.header import Header
@@ -26,7 +27,7 @@ def by_pydicom(source: Path | bytes) -> tuple[dict[str, Any], set[str], str]:
                 continue
             try:
                 values[keyword] = plain(dataset[tag].value)
-            except (Unconvertible, ValueError, NotImplementedError, pydicom.errors.BytesLengthException):
+            except (Unconvertible, ValueError, OSError, NotImplementedError, BytesLengthException):
                 malformed.add(keyword)
     return values, malformed, str(dataset.file_meta.get("TransferSyntaxUID") or "")
 
