@@ -13,6 +13,8 @@ from pydicom.uid import UID
 from unica_sdk.node.header import Header
 from unica_sdk.node.header_values import WANTED, Unconvertible, plain
 
+_NOT_CONVERTED = (ValueError, LookupError, OSError, NotImplementedError, BytesLengthException)
+
 
 def by_pydicom(source: Path | bytes) -> tuple[dict[str, Any], set[str], str]:
     """The wanted values, the keywords that pydicom cannot convert, and the transfer syntax."""
@@ -27,7 +29,7 @@ def by_pydicom(source: Path | bytes) -> tuple[dict[str, Any], set[str], str]:
                 continue
             try:
                 values[keyword] = plain(dataset[tag].value)
-            except (Unconvertible, ValueError, LookupError, NotImplementedError, BytesLengthException):
+            except (*_NOT_CONVERTED, Unconvertible):
                 malformed.add(keyword)
     return values, malformed, str(dataset.file_meta.get("TransferSyntaxUID") or "")
 

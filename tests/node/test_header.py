@@ -179,6 +179,7 @@ def test_what_pydicom_wrote_reads_as_pydicom_reads_it(dataset: Dataset, syntax: 
 )
 @example(tag=0x00200013, vr=b"IS", value=b"9007199254740993", character_set=b"")
 @example(tag=0x00280030, vr=b"DS", value=b" 1.5\\ ", character_set=b"")
+@example(tag=0x00283000, vr=b"UN", value=b"\0", character_set=b"ISO_IR 100")
 @example(tag=0x00100020, vr=b"LO", value=b"\x1b$)C\xb1\xe8", character_set=b"\\ISO 2022 IR 149")
 def test_any_bytes_of_any_kind_convert_as_pydicom_converts_them(
     tag: int, vr: bytes, value: bytes, character_set: bytes
@@ -274,6 +275,8 @@ def test_no_bytes_do_anything_but_end_in_a_header_or_a_reason(
         content[place : place + len(change)] = change
     found = SHARED.scan_bytes(bytes(content[:end]))
     assert isinstance(found, Header | NoHeader)
+    # And in the same one as without all that was seen before.
+    assert repr(found) == repr(HeaderScanner().scan_bytes(bytes(content[:end])))
 
 
 @given(st.binary(max_size=400))
