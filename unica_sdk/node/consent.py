@@ -41,7 +41,7 @@ from unica_sdk.node.consent_file import (
 )
 from unica_sdk.node.home import NodeHome
 from unica_sdk.node.index_tables import check_dataset_name
-from unica_sdk.node.keys import SiteKey, plain
+from unica_sdk.node.keys import SiteKey, patient_pseudonym, plain
 
 __all__ = ["Consent", "ConsentRegistry", "Entry", "Mode", "Word", "rotating"]
 
@@ -190,7 +190,7 @@ class ConsentRegistry:
 
     def pseudonym(self, identifier: str) -> str:
         """Return the name under which index and registry know a patient."""
-        return self._key.name("patient", plain(identifier).encode())
+        return patient_pseudonym(self._key, identifier)
 
     @contextmanager
     def rekeyed(self, new: SiteKey, target: Path) -> Iterator[None]:

@@ -33,7 +33,7 @@ from unica_sdk.node.imaging.upkeep import Filled, tend
 from unica_sdk.node.index import ClinicalFact, DatasetInfo, Publication, kept_paths, publish
 from unica_sdk.node.index_tables import SCHEMA, check_dataset_name
 from unica_sdk.node.intake import Intake, Progress, processes_for, to_read
-from unica_sdk.node.keys import SiteKey, plain
+from unica_sdk.node.keys import SiteKey, patient_pseudonym
 from unica_sdk.node.ledger import Ledger
 from unica_sdk.node.quality import collection, report, rules
 from unica_sdk.node.quarantine import Quarantined, write_list
@@ -328,14 +328,6 @@ class _Run:
 def _basis(key: SiteKey) -> str:
     """Return what verdicts and copies hang on besides the files: the rules, the profile, the key."""
     return key.name("basis", canonical_json([rules.EDITION, PROFILE, SCHEMA]))
-
-
-def patient_pseudonym(key: SiteKey, patient: str) -> str:
-    """Return the name under which the index knows a patient; only this site can make it again.
-
-    It is the one in the copies: `deidentify.Engine.pseudonym`.
-    """
-    return key.name("patient", plain(patient).encode())
 
 
 def _fact(key: SiteKey, row: ClinicalRow) -> ClinicalFact:

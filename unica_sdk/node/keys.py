@@ -63,6 +63,14 @@ def plain(identifier: str) -> str:
     return identifier.replace("\0", "").strip()
 
 
+def patient_pseudonym(key: SiteKey, patient: str) -> str:
+    """Return the name under which the index knows a patient; only this site can make it again.
+
+    It is the one in the copies: `deidentify.Engine.pseudonym`.
+    """
+    return key.name("patient", plain(patient).encode())
+
+
 def make_key_files(folder: Path) -> None:
     """Write site.key, signing.key and engine.key, each readable by its owner alone; existing ones are kept.
 
